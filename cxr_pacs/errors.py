@@ -1,0 +1,100 @@
+"""Every error that cxr_pacs raises on purpose.
+
+::
+
+    CxrPacsError
+    ├── ConfigurationError       the site must change a setting, a file or an installation
+    │   ├── SettingsError            a settings file, by its key
+    │   ├── BundleError              a model bundle: manifest, weights, digest
+    │   └── EngineError              no usable inference backend or device
+    ├── PermanentError           the same input will fail again: park it with the reason
+    │   ├── RefusedInstance          may not enter the gateway (carries the DIMSE status)
+    │   ├── UnreadablePixels         pixel data absent, truncated, contradictory or too large
+    │   ├── EvidenceError            an object could not be built as the standard says
+    │   └── DeliveryRefused          the destination said no for good
+    └── TransientError           trying later can help
+        ├── SpoolUnavailable         the disk did not take the bytes
+        └── DestinationUnavailable   no association, a time-out, or A7xx
+
+No message of these may hold patient identity: they reach log lines and the ledger.
+"""
+
+__all__ = [
+    "BundleError",
+    "ConfigurationError",
+    "CxrPacsError",
+    "DeliveryRefused",
+    "DestinationUnavailable",
+    "EngineError",
+    "EvidenceError",
+    "PermanentError",
+    "RefusedInstance",
+    "SettingsError",
+    "SpoolUnavailable",
+    "TransientError",
+    "UnreadablePixels",
+]
+
+
+class CxrPacsError(Exception):
+    """The root of the tree."""
+
+
+class ConfigurationError(CxrPacsError):
+    """The site must change a setting, a file or an installation."""
+
+
+class SettingsError(ConfigurationError):
+    """A settings file is wrong; the message names the key."""
+
+
+class BundleError(ConfigurationError):
+    """A model bundle cannot be used; the message names the file and the field."""
+
+
+class EngineError(ConfigurationError):
+    """No usable inference backend or device."""
+
+
+class PermanentError(CxrPacsError):
+    """The same input will fail again."""
+
+
+class RefusedInstance(PermanentError):
+    """An instance may not enter the gateway.
+
+    Parameters
+    ----------
+    reason : str
+        One sentence, free of patient identity.
+    status : int
+        DIMSE status of the C-STORE response (PS3.4 Table B.2-1), e.g. 0xA900 or 0xC000.
+    """
+
+    def __init__(self, reason: str, *, status: int = 0xC000) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class UnreadablePixels(PermanentError):
+    """Pixel data is absent, truncated, contradictory or too large."""
+
+
+class EvidenceError(PermanentError):
+    """An evidence object could not be built as the standard says."""
+
+
+class DeliveryRefused(PermanentError):
+    """The destination refused an object for good (A9xx, Cxxx, 0122, no accepted context)."""
+
+
+class TransientError(CxrPacsError):
+    """Trying later can help."""
+
+
+class SpoolUnavailable(TransientError):
+    """The spool's disk did not take the bytes."""
+
+
+class DestinationUnavailable(TransientError):
+    """A destination could not be reached, timed out, or answered A7xx."""

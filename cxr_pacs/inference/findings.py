@@ -1,0 +1,98 @@
+"""What inference says of one radiograph: frozen results, with no DICOM in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ClassScore", "Findings", "ModelIdentity", "Saliency"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """Which model spoke.
+
+    Attributes
+    ----------
+    name, version : str
+        As in the bundle's manifest.
+    digest : str
+        SHA-256 of manifest and weights, 64 hexadecimal digits.
+    device_uid : str
+        UID of this artefact; a retraining has another (IHE AI Results, 6.5.3.1).
+    manufacturer : str
+        Who answers for the model.
+    preprocessing : str
+        Short identifier of the preprocessing, e.g. ``squash-area-224``.
+    intended_use : str
+        The manifest's own words, e.g. ``Research use only``.
+    """
+
+    name: str
+    version: str
+    digest: str
+    device_uid: str
+    manufacturer: str
+    preprocessing: str
+    intended_use: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassScore:
+    """One class of one head.
+
+    Attributes
+    ----------
+    head, label : str
+        E.g. ``multiclass`` and ``bacterial_pneumonia``.
+    score : float
+        In [0, 1]; the scores of one head sum to 1.
+    threshold : float
+        In (0, 1); the bundle's operating point.
+    """
+
+    head: str
+    label: str
+    score: float
+    threshold: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the score reaches the threshold."""
+        return self.score >= self.threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All scores of one radiograph, heads in the bundle's order, labels in the head's order."""
+
+    scores: tuple[ClassScore, ...]
+    model: ModelIdentity
+
+    def head(self, name: str) -> tuple[ClassScore, ...]:
+        """The scores of head `name`; empty when the model has no such head."""
+        return tuple(s for s in self.scores if s.head == name)
+
+    def leading(self, name: str) -> ClassScore:
+        """The highest score of head `name`; ValueError when there is no such head."""
+        return max(self.head(name), key=lambda s: s.score)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saliency:
+    """Class activation map of one class over the network's input square.
+
+    Attributes
+    ----------
+    head, label : str
+        Whose logit the map explains.
+    cells : float32 ndarray, shape (h, w)
+        Contribution of each feature cell to the logit, negative part cut off, divided by its maximum:
+        in [0, 1]; all zero where no cell argues for the class.
+    """
+
+    head: str
+    label: str
+    cells: NDArray[np.float32]
