@@ -1,0 +1,182 @@
+"""Typed settings: one TOML file, read and checked whole before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from cxr_pacs.errors import SettingsError
+
+__all__ = [
+    "DatabaseSettings",
+    "DeliverySettings",
+    "DestinationSettings",
+    "DicomSettings",
+    "ModelSettings",
+    "Settings",
+    "SiteSettings",
+    "SpoolSettings",
+    "StudySettings",
+    "load_settings",
+    "parse_settings",
+]
+
+
+def _ae_title(value: str) -> str:
+    """PS3.5 6.2, VR AE: 1 to 16 characters of the default repertoire, no backslash, no control character."""
+    if not value.strip() or len(value) > 16 or not value.isascii() or not value.isprintable() or "\\" in value:
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters, no backslash, and is not blank")
+    return value.strip()
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DicomSettings(_Table):
+    """``[dicom]``: the gateway as an application entity."""
+
+    ae_title: AETitle = "CXRPACS"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    calling_ae_titles: tuple[AETitle, ...] = Field(default=(), strict=False)
+    max_associations: Annotated[int, Field(ge=1, le=1000)] = 10
+    accept_for_processing: bool = False
+
+
+class SpoolSettings(_Table):
+    """``[spool]``: where files wait."""
+
+    path: Annotated[Path, Field(strict=False)] = Path("spool")
+
+
+class DatabaseSettings(_Table):
+    """``[database]``: the ledger; empty means ``ledger.sqlite`` in the spool."""
+
+    url: str = ""
+
+
+class StudySettings(_Table):
+    """``[study]``: when a study is complete enough to report."""
+
+    quiet_period: Seconds = 5.0
+
+
+class ModelSettings(_Table):
+    """``[model]``: which bundle reads, and on what."""
+
+    bundle: str = "covid-pneumonia-resnet50"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|gpu:\d+)$")] = "auto"
+
+
+class SiteSettings(_Table):
+    """``[site]``: what makes this site's output its own."""
+
+    uid_namespace: Annotated[uuid.UUID, Field(strict=False)] = uuid.UUID("6c7a1f0e-5c1b-5d5e-9a51-0d3c8f1f2b77")
+
+
+class DeliverySettings(_Table):
+    """``[delivery]``: the pace of retries, in seconds."""
+
+    first_retry: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
+    longest_retry: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
+    give_up_after: Seconds = 7 * 86400.0
+
+
+class DestinationSettings(_Table):
+    """``[[destination]]``: a storage SCP that gets the results."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    ae_title: AETitle
+    host: str
+    port: Port
+
+
+class Settings(_Table):
+    """Everything that a site may set; see ``config/default.toml`` for the meaning of each key."""
+
+    dicom: DicomSettings = DicomSettings()
+    spool: SpoolSettings = SpoolSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    study: StudySettings = StudySettings()
+    model: ModelSettings = ModelSettings()
+    site: SiteSettings = SiteSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    destination: tuple[DestinationSettings, ...] = Field(default=(), strict=False)
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the ledger."""
+        return self.database.url or f"sqlite:///{self.spool.path / 'ledger.sqlite'}"
+
+    def output_digest(self) -> str:
+        """SHA-256 over the settings that change the bytes of an output; part of every output's UID."""
+        relevant = {"accept_for_processing": self.dicom.accept_for_processing}
+        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys of the table that holds the last key of `location`."""
+    model: Any = Settings
+    for key in location[:-1]:
+        if isinstance(key, str):
+            model = DestinationSettings if key == "destination" else model.model_fields[key].annotation
+    return list(model.model_fields)
+
+
+def _explain(error: Any) -> str:
+    location = error["loc"]
+    key = ".".join(str(part) for part in location)
+    if error["type"] != "extra_forbidden":
+        return f"{key}: {error['msg']} (got {error['input']!r})"
+    near = difflib.get_close_matches(str(location[-1]), _known_keys(location), n=1)
+    return f"{key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def parse_settings(text: str, origin: str) -> Settings:
+    """Check the text of a settings file.
+
+    Parameters
+    ----------
+    text : str
+        TOML.
+    origin : str
+        Named in errors, usually the file's path.
+
+    Raises
+    ------
+    SettingsError
+        With one line for each wrong key.
+    """
+    try:
+        settings = Settings.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{origin}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        lines = "\n".join(f"  {_explain(item)}" for item in error.errors())
+        raise SettingsError(f"{origin}: mend these settings:\n{lines}") from error
+    names = [destination.name for destination in settings.destination]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise SettingsError(f"{origin}: destination.name: used twice: {', '.join(repeated)}")
+    return settings
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check the settings file at `path`; SettingsError as `parse_settings`, or when unreadable."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: the settings file cannot be read: {error}") from error
+    return parse_settings(text, str(path))
