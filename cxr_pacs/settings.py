@@ -31,7 +31,13 @@ __all__ = [
 
 def _ae_title(value: str) -> str:
     """PS3.5 6.2, VR AE: 1 to 16 characters of the default repertoire, no backslash, no control character."""
-    if not value.strip() or len(value) > 16 or not value.isascii() or not value.isprintable() or "\\" in value:
+    if (
+        not value.strip()
+        or len(value) > 16
+        or not value.isascii()
+        or not value.isprintable()
+        or "\\" in value
+    ):
         raise ValueError("an AE title has 1 to 16 printable ASCII characters, no backslash, and is not blank")
     return value.strip()
 
@@ -84,7 +90,9 @@ class ModelSettings(_Table):
 class SiteSettings(_Table):
     """``[site]``: what makes this site's output its own."""
 
-    uid_namespace: Annotated[uuid.UUID, Field(strict=False)] = uuid.UUID("6c7a1f0e-5c1b-5d5e-9a51-0d3c8f1f2b77")
+    uid_namespace: Annotated[uuid.UUID, Field(strict=False)] = uuid.UUID(
+        "6c7a1f0e-5c1b-5d5e-9a51-0d3c8f1f2b77"
+    )
 
 
 class DeliverySettings(_Table):
@@ -128,7 +136,7 @@ class Settings(_Table):
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    """The keys of the table that holds the last key of `location`."""
+    """Name the keys of the table that holds the last key of `location`."""
     model: Any = Settings
     for key in location[:-1]:
         if isinstance(key, str):

@@ -1,0 +1,196 @@
+"""Application entities: who listens, who is called, and what an association may propose."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.uid import UID
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+
+from cxr_pacs.errors import ConfigurationError, DeliveryRefused, DestinationUnavailable
+
+__all__ = ["Listener", "LocalEntity", "Peer", "Service", "associate"]
+
+logger = logging.getLogger(__name__)
+
+# 128 kB was the fastest PDU that every peer took; 1 MB and above, and 0 (unlimited), were far slower.
+MAXIMUM_PDU = 131072
+CONNECT_SECONDS = 10.0
+ACSE_SECONDS = 30.0
+DIMSE_SECONDS = 60.0
+NETWORK_SECONDS = 60.0
+
+# pynetdicom would write identifiers, which hold patient identity, to its log.
+_config.LOG_REQUEST_IDENTIFIERS = False
+_config.LOG_RESPONSE_IDENTIFIERS = False
+_config.LOG_HANDLER_LEVEL = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalEntity:
+    """Our own application entity.
+
+    Attributes
+    ----------
+    ae_title : str
+        Title that a peer must call.
+    host, port : str, int
+        Address to listen on.
+    calling_ae_titles : tuple of str
+        Titles that may call; empty means any.
+    max_associations : int
+        Associations served at once.
+    """
+
+    ae_title: str
+    host: str
+    port: int
+    calling_ae_titles: tuple[str, ...] = ()
+    max_associations: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A remote application entity that we call."""
+
+    ae_title: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """``TITLE@host:port``."""
+        return f"{self.ae_title}@{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One service as an SCP: what it negotiates and the handlers that answer.
+
+    Attributes
+    ----------
+    contexts : tuple of (abstract syntax UID, transfer syntax UIDs)
+    handlers : tuple of (pynetdicom event, callable)
+    """
+
+    contexts: tuple[tuple[str, tuple[str, ...]], ...]
+    handlers: tuple[tuple[Any, Callable[..., Any]], ...]
+
+
+class Listener:
+    """The SCP side: accepts associations and serves `services` until stopped.
+
+    Parameters
+    ----------
+    local : LocalEntity
+        Title and address. A peer that calls another title is rejected (PS3.8 9.3.4, reason 7).
+    services : sequence of Service
+        What is negotiated; everything else is refused as "abstract syntax not supported".
+    on_refused_context : callable
+        Called with (calling AE title, abstract syntax UID) for each proposed context that was not accepted.
+    """
+
+    def __init__(
+        self,
+        local: LocalEntity,
+        services: Sequence[Service],
+        on_refused_context: Callable[[str, str], None],
+    ) -> None:
+        self._local = local
+        self._on_refused_context = on_refused_context
+        self._ae = AE(ae_title=local.ae_title)
+        self._ae.require_called_aet = True
+        self._ae.require_calling_aet = list(local.calling_ae_titles)
+        self._ae.maximum_associations = local.max_associations
+        self._ae.maximum_pdu_size = MAXIMUM_PDU
+        self._ae.acse_timeout = ACSE_SECONDS
+        self._ae.dimse_timeout = DIMSE_SECONDS
+        self._ae.network_timeout = NETWORK_SECONDS
+        self._handlers: list[Any] = [
+            (evt.EVT_ACCEPTED, self._report_refused_contexts),
+            (evt.EVT_REJECTED, self._report_rejection),
+        ]
+        for service in services:
+            self._handlers += service.handlers
+            for abstract_syntax, transfer_syntaxes in service.contexts:
+                self._ae.add_supported_context(abstract_syntax, list(transfer_syntaxes))
+        self._server: Any = None
+
+    def start(self) -> None:
+        """Listen; ConfigurationError when the address cannot be had."""
+        address = (self._local.host, self._local.port)
+        try:
+            self._server = self._ae.start_server(address, block=False, evt_handlers=self._handlers)
+        except OSError as error:
+            raise ConfigurationError(
+                f"dicom.host and dicom.port: cannot listen on {address[0]}:{address[1]}: {error.strerror}"
+            ) from error
+
+    def stop(self, grace: float) -> None:
+        """Accept nothing more, give open associations `grace` seconds to end, then abort them."""
+        if self._server is None:
+            return
+        self._server.shutdown()
+        deadline = time.monotonic() + grace
+        for association in self._ae.active_associations:
+            association.join(max(0.0, deadline - time.monotonic()))
+        self._ae.shutdown()
+        self._server = None
+
+    def _report_refused_contexts(self, event: evt.Event) -> None:
+        title = str(event.assoc.requestor.ae_title)
+        accepted = {context.abstract_syntax for context in event.assoc.accepted_contexts}
+        for context in event.assoc.rejected_contexts:
+            if context.abstract_syntax not in accepted:
+                self._on_refused_context(title, str(context.abstract_syntax))
+
+    def _report_rejection(self, event: evt.Event) -> None:
+        logger.warning("association from %s rejected", event.assoc.requestor.address)
+
+
+@contextmanager
+def associate(
+    calling_ae_title: str, peer: Peer, contexts: Sequence[PresentationContext]
+) -> Iterator[Association]:
+    """Open an association as SCU, release it at the end.
+
+    Raises
+    ------
+    DestinationUnavailable
+        No connection, a rejection that may pass, or an abort.
+    DeliveryRefused
+        The peer rejected the association for good, or accepted no presentation context.
+    """
+    ae = AE(ae_title=calling_ae_title)
+    ae.connection_timeout = CONNECT_SECONDS
+    ae.acse_timeout = ACSE_SECONDS
+    ae.dimse_timeout = DIMSE_SECONDS
+    ae.network_timeout = NETWORK_SECONDS
+    association = ae.associate(
+        peer.host, peer.port, contexts=list(contexts), ae_title=peer.ae_title, max_pdu=MAXIMUM_PDU
+    )
+    if not association.is_established:
+        raise _why_not(association, peer)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _why_not(association: Association, peer: Peer) -> DestinationUnavailable | DeliveryRefused:
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        reason = f"{peer} rejected the association: {answer.reason_str}"
+        # PS3.8 Table 9-21: result 1 is rejected-permanent, 2 rejected-transient.
+        return DeliveryRefused(reason) if answer.result == 1 else DestinationUnavailable(reason)
+    if association.rejected_contexts:
+        names = ", ".join(sorted({UID(c.abstract_syntax or "").name for c in association.rejected_contexts}))
+        return DeliveryRefused(f"{peer} accepts no presentation context for {names}")
+    return DestinationUnavailable(f"{peer} could not be reached: no connection or no answer")

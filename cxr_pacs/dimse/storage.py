@@ -1,0 +1,125 @@
+"""Storage service (PS3.4 annex B), as SCP and as SCU."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.uid import UID
+from pynetdicom import evt
+from pynetdicom.presentation import build_context
+
+from cxr_pacs.dimse.associations import Peer, Service, associate
+from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable, RefusedInstance, SpoolUnavailable
+
+__all__ = ["OUT_OF_RESOURCES", "SUCCESS", "ReceivedInstance", "storage_scp", "store"]
+
+logger = logging.getLogger(__name__)
+
+# PS3.4 Table B.2-1.
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedInstance:
+    """One C-STORE request, as it came.
+
+    Attributes
+    ----------
+    part10 : bytes
+        Preamble, file meta and the data set byte for byte as sent.
+    dataset : bytes
+        The data set alone, in `transfer_syntax_uid`.
+    sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
+        From the command set and the presentation context; not checked.
+    calling_ae_title : str
+        Who sent it.
+    """
+
+    part10: bytes
+    dataset: bytes
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae_title: str
+
+
+def storage_scp(
+    sop_classes: Sequence[str],
+    transfer_syntaxes: Sequence[str],
+    receive: Callable[[ReceivedInstance], None],
+) -> Service:
+    """Storage SCP that answers 0x0000 only after `receive` returned.
+
+    Parameters
+    ----------
+    sop_classes, transfer_syntaxes : sequences of UID
+        Each class is negotiated with all the syntaxes.
+    receive : callable
+        Makes the instance durable. RefusedInstance is answered with its own status,
+        SpoolUnavailable with 0xA700.
+    """
+
+    def on_c_store(event: evt.Event) -> int:
+        request: Any = event.request
+        instance = ReceivedInstance(
+            part10=event.encoded_dataset(),
+            dataset=request.DataSet.getvalue(),
+            sop_class_uid=str(request.AffectedSOPClassUID),
+            sop_instance_uid=str(request.AffectedSOPInstanceUID),
+            transfer_syntax_uid=str(event.context.transfer_syntax),
+            calling_ae_title=str(event.assoc.requestor.ae_title),
+        )
+        try:
+            receive(instance)
+        except RefusedInstance as error:
+            logger.warning("refused an instance from %s: %s", instance.calling_ae_title, error)
+            return error.status
+        except SpoolUnavailable as error:
+            logger.error(  # noqa: TRY400  a traceback could show patient identity
+                "cannot keep an instance from %s: %s", instance.calling_ae_title, error
+            )
+            return OUT_OF_RESOURCES
+        return SUCCESS
+
+    contexts = tuple((str(sop_class), tuple(map(str, transfer_syntaxes))) for sop_class in sop_classes)
+    return Service(contexts=contexts, handlers=((evt.EVT_C_STORE, on_c_store),))
+
+
+def store(calling_ae_title: str, peer: Peer, path: Path) -> int:
+    """Send the file at `path` by C-STORE, in the transfer syntax that it is written in.
+
+    Returns
+    -------
+    int
+        The peer's status: 0x0000, or a warning (B000, B006, B007), which means stored.
+
+    Raises
+    ------
+    DestinationUnavailable
+        As `associate`; no answer; A7xx (PS3.4 B.2.3).
+    DeliveryRefused
+        As `associate`; any other failure status.
+    """
+    dataset = dcmread(path)
+    context = build_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
+    with associate(calling_ae_title, peer, [context]) as association:
+        status: int | None = association.send_c_store(dataset).get("Status")
+    kind = UID(dataset.SOPClassUID).name
+    if status is None:
+        raise DestinationUnavailable(f"{peer} did not answer the C-STORE of {kind}")
+    if status == SUCCESS:
+        return status
+    if status in WARNINGS:
+        logger.warning("%s stored %s with warning %04X", peer, kind, status)
+        return status
+    sentence = f"{peer} answered the C-STORE of {kind} with status {status:04X}"
+    if status & 0xFF00 == OUT_OF_RESOURCES:
+        raise DestinationUnavailable(sentence)
+    raise DeliveryRefused(sentence)
