@@ -1,0 +1,52 @@
+# make demo [ARCHIVE=orthanc]   three radiographs through the gateway into an archive, and what came back
+# make test                     the whole test suite, with DCMTK, dicom3tools and Orthanc as peers
+# make lint                     style, types, import contracts
+# make bench                    how long one study takes, and where the time goes
+# make venv                     only the virtual environment
+
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+EXTRAS ?= cpu,test,train,lint
+ARCHIVE ?= embedded
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+DCMTK := storescu=dcmtk
+ORTHANC := Orthanc=orthanc
+DICOM3TOOLS := dciodvfy=dicom3tools
+
+.PHONY: demo test lint bench venv
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+ifeq ($(ARCHIVE),orthanc)
+	.ci/need $(ORTHANC)
+endif
+	$(BIN)/python -m demo.run --archive $(ARCHIVE)
+
+test: $(STAMP)
+	.ci/need $(DCMTK) $(ORTHANC) $(DICOM3TOOLS)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	.ci/need $(DCMTK) $(ORTHANC)
+	$(BIN)/python -m benchmarks.journey
+
+venv: $(STAMP)
+
+# Debian's Python has venv but not ensurepip until python3-venv is installed; no program of that package tells.
+$(BIN)/python:
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/need =python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[$(EXTRAS)]'
+	touch $@

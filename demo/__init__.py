@@ -1,0 +1,1 @@
+"""The demo: an archive, the gateway and three radiographs on one machine."""
