@@ -95,7 +95,8 @@ def make_radiograph(
     picture : float32 ndarray, shape (rows, columns), optional
         P-values in [0, 1]; a synthetic chest of 512 x 448 when missing.
     **tags
-        Elements by keyword, over the defaults; None removes an element, "" leaves it empty.
+        Elements by keyword, over the defaults; None removes an element, "" leaves it empty. Naming
+        BodyPartExamined also drops the default Anatomic Region Sequence (chest).
 
     Returns
     -------
@@ -143,6 +144,8 @@ def make_stored(
     frame = words.tobytes()
     dataset.PixelData = frame + b"\0" * (len(frame) % 2)
     dataset["PixelData"].VR = "OW" if bits > 8 else "OB"
+    if "BodyPartExamined" in tags:
+        del dataset.AnatomicRegionSequence
     for keyword, value in tags.items():
         if value is not None:
             setattr(dataset, keyword, value)
@@ -153,6 +156,12 @@ def make_stored(
 
 def _uid(digest: str, what: str) -> str:
     return f"2.25.{uuid.uuid5(_NAMESPACE, f'{digest}|{what}').int}"
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
+    return item
 
 
 def _envelope(digest: str) -> Dataset:
@@ -182,7 +191,8 @@ def _envelope(digest: str) -> Dataset:
     dataset.ViewPosition = "PA"
     dataset.PatientOrientation = ["L", "F"]
     dataset.ImageLaterality = "U"
-    dataset.AnatomicRegionSequence, dataset.AcquisitionContextSequence = [], []
+    dataset.AnatomicRegionSequence = [_code("816094009", "Chest")]
+    dataset.AcquisitionContextSequence = []
     dataset.DetectorType = dataset.PositionerType = ""
     dataset.StudyID = "1"
     dataset.SeriesNumber = 1
