@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from pydicom import dcmread
 from pydicom.uid import UID
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pydicom import Dataset
 
 __all__ = ["Archive", "StoredInstance"]
 
@@ -98,6 +101,10 @@ class Archive:
     def of_study(self, study_instance_uid: str) -> tuple[StoredInstance, ...]:
         """List what is stored of one study."""
         return tuple(i for i in self.instances if i.study_instance_uid == study_instance_uid)
+
+    def read(self, instance: StoredInstance) -> Dataset:
+        """Read one instance."""
+        return dcmread(instance.path)
 
     def start(self) -> None:
         """Listen; after `stop` it listens on the same port again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
@@ -9,7 +10,10 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+
+from pydicom import dcmread
 
 from demo.gateway import free_port
 
@@ -17,10 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["Orthanc"]
+    from pydicom import Dataset
+
+__all__ = ["Orthanc", "OrthancInstance"]
 
 _START_TIMEOUT = 60.0
 _POLL = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrthancInstance:
+    """One instance in Orthanc; `identifier` is its name in the REST API."""
+
+    identifier: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    modality: str
 
 
 class Orthanc:
@@ -46,6 +62,7 @@ class Orthanc:
         self.http_port = free_port()
         self.log = folder / "orthanc.log"
         self._modalities = {name: [title, self.host, port] for name, (title, port) in modalities.items()}
+        self._known: dict[str, OrthancInstance] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -65,7 +82,7 @@ class Orthanc:
         config.write_text(json.dumps(self._configuration(), indent=2), encoding="utf-8")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([program, str(config)], stdout=log, stderr=log)
-        self.wait_for(self._answers, timeout=_START_TIMEOUT)
+        self._poll(self._answers, _START_TIMEOUT)
 
     def stop(self) -> None:
         """Send SIGTERM and wait for the end."""
@@ -73,19 +90,6 @@ class Orthanc:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(30)
             self._process = None
-
-    def wait_for(self, predicate: Callable[[], bool], *, timeout: float) -> None:
-        """Ask until `predicate` holds; TimeoutError after `timeout` seconds.
-
-        Orthanc tells nobody when something arrives, so that asking again is the only way.
-        """
-        deadline = time.monotonic() + timeout
-        while not predicate():
-            if self._process is None or self._process.poll() is not None:
-                raise RuntimeError(f"Orthanc ended: {self.log.read_text(errors='replace')[-2000:]}")
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"Orthanc did not come to hold what was waited for in {timeout:.0f} s")
-            time.sleep(_POLL)
 
     def upload(self, part10: bytes) -> str:
         """Store one instance over REST and return Orthanc's identifier of it."""
@@ -98,24 +102,40 @@ class Orthanc:
         if answer["FailedInstancesCount"]:
             raise RuntimeError(f"Orthanc could not send {answer['FailedInstancesCount']} instances")
 
-    def instances(self) -> tuple[dict[str, str], ...]:
-        """List every instance: ``ID``, ``Modality``, ``SOPInstanceUID`` and ``StudyInstanceUID``."""
-        found = []
-        for instance in self._request("/instances?expand"):
-            tags = self._request(f"/instances/{instance['ID']}/simplified-tags")
-            found.append(
-                {"ID": str(instance["ID"])}
-                | {key: str(tags[key]) for key in ("Modality", "SOPInstanceUID", "StudyInstanceUID")}
-            )
-        return tuple(found)
+    @property
+    def instances(self) -> tuple[OrthancInstance, ...]:
+        """Everything stored so far."""
+        for identifier in self._request("/instances"):
+            if identifier not in self._known:
+                tags = self._request(f"/instances/{identifier}/simplified-tags")
+                self._known[identifier] = OrthancInstance(
+                    identifier=identifier,
+                    sop_instance_uid=tags["SOPInstanceUID"],
+                    study_instance_uid=tags["StudyInstanceUID"],
+                    modality=tags["Modality"],
+                )
+        return tuple(self._known.values())
 
-    def count(self) -> int:
-        """Count the stored instances."""
-        return int(self._request("/statistics")["CountInstances"])
+    def read(self, instance: OrthancInstance) -> Dataset:
+        """Fetch one instance."""
+        return dcmread(io.BytesIO(self._fetch(f"/instances/{instance.identifier}/file")))
 
-    def file(self, identifier: str) -> bytes:
-        """Fetch one instance as a Part 10 file."""
-        return self._fetch(f"/instances/{identifier}/file")
+    def wait_for(
+        self, predicate: Callable[[tuple[OrthancInstance, ...]], bool], *, timeout: float
+    ) -> tuple[OrthancInstance, ...]:
+        """Ask until `predicate` holds for what is stored; TimeoutError after `timeout` seconds."""
+        self._poll(lambda: predicate(self.instances), timeout)
+        return self.instances
+
+    def _poll(self, predicate: Callable[[], bool], timeout: float) -> None:
+        # Orthanc tells nobody when something arrives: asking again is the only way.
+        deadline = time.monotonic() + timeout
+        while not predicate():
+            if self._process is None or self._process.poll() is not None:
+                raise RuntimeError(f"Orthanc ended: {self.log.read_text(errors='replace')[-2000:]}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Orthanc did not come to hold what was waited for in {timeout:.0f} s")
+            time.sleep(_POLL)
 
     def _answers(self) -> bool:
         try:

@@ -1,0 +1,135 @@
+"""What the demo shows of a Structured Report and of a heatmap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pydicom import Dataset
+
+__all__ = ["Finding", "findings", "findings_table", "report_lines", "save_png"]
+
+_MEASUREMENT_GROUP = "125007"
+_TRACKING_IDENTIFIER = "112039"
+_FINDING = "121071"
+_PLAIN_VALUES = {
+    "TEXT": "TextValue",
+    "UIDREF": "UID",
+    "PNAME": "PersonName",
+    "DATETIME": "DateTime",
+    "DATE": "Date",
+    "TIME": "Time",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One measurement of one group of the report.
+
+    Attributes
+    ----------
+    group : str
+        Tracking identifier of the group.
+    finding : str
+        Meaning of the group's finding code.
+    name, value, unit : str
+        Of the measurement.
+    evaluations : str
+        The group's qualitative evaluations, joined.
+    """
+
+    group: str
+    finding: str
+    name: str
+    value: str
+    unit: str
+    evaluations: str
+
+
+def findings(report: Dataset) -> tuple[Finding, ...]:
+    """Every measurement in the measurement groups (TID 1501) of `report`, in its order."""
+    return tuple(found for group in _groups(report) for found in _measurements(group))
+
+
+def findings_table(report: Dataset) -> Table:
+    """Lay the findings out as a table for a terminal."""
+    table = Table("group", "finding", "measurement", "value", "evaluation")
+    for found in findings(report):
+        table.add_row(
+            found.group, found.finding, found.name, f"{found.value} {found.unit}", found.evaluations
+        )
+    return table
+
+
+def report_lines(item: Dataset, depth: int = 0) -> Iterator[str]:
+    """Yield the content tree as text, one line for each item, indented by depth."""
+    name = _meaning(item, "ConceptNameCodeSequence")
+    value = _value(item)
+    yield "  " * depth + (f"{name}: {value}" if value else name)
+    for child in item.get("ContentSequence", []):
+        yield from report_lines(child, depth + 1)
+
+
+def save_png(heatmap: Dataset, path: Path) -> None:
+    """Write the picture of a Secondary Capture as PNG."""
+    Image.fromarray(heatmap.pixel_array).save(path)
+
+
+def _groups(item: Dataset) -> Iterator[Dataset]:
+    if _code(item) == _MEASUREMENT_GROUP:
+        yield item
+        return
+    for child in item.get("ContentSequence", []):
+        yield from _groups(child)
+
+
+def _measurements(group: Dataset) -> Iterator[Finding]:
+    children = group.ContentSequence
+    texts = {_code(child): _value(child) for child in children}
+    evaluations = "; ".join(
+        f"{_meaning(child, 'ConceptNameCodeSequence')}: {_value(child)}"
+        for child in children
+        if child.ValueType == "CODE" and child.RelationshipType == "CONTAINS" and _code(child) != _FINDING
+    )
+    for child in children:
+        if child.ValueType == "NUM":
+            measured = child.MeasuredValueSequence[0]
+            yield Finding(
+                group=texts.get(_TRACKING_IDENTIFIER, ""),
+                finding=texts.get(_FINDING, ""),
+                name=_meaning(child, "ConceptNameCodeSequence"),
+                value=str(measured.NumericValue),
+                unit=str(measured.MeasurementUnitsCodeSequence[0].CodeValue),
+                evaluations=evaluations,
+            )
+
+
+def _code(item: Dataset) -> str:
+    names = item.get("ConceptNameCodeSequence")
+    return str(names[0].get("CodeValue", "")) if names else ""
+
+
+def _meaning(item: Dataset, keyword: str) -> str:
+    codes = item.get(keyword)
+    return str(codes[0].CodeMeaning) if codes else item.ValueType
+
+
+def _value(item: Dataset) -> str:
+    """Put the value of one content item into words (PS3.3 Table C.17.3-6)."""
+    match item.ValueType:
+        case "CODE":
+            return _meaning(item, "ConceptCodeSequence")
+        case "NUM":
+            measured = item.MeasuredValueSequence[0]
+            return f"{measured.NumericValue} {measured.MeasurementUnitsCodeSequence[0].CodeValue}"
+        case "IMAGE" | "COMPOSITE":
+            return str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        case other:
+            return str(item.get(_PLAIN_VALUES.get(other, ""), ""))
