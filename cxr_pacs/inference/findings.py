@@ -79,6 +79,11 @@ class Findings:
         """The highest score of head `name`; ValueError when there is no such head."""
         return max(self.head(name), key=lambda s: s.score)
 
+    @property
+    def principal(self) -> ClassScore:
+        """The highest score of the head that tells the most classes apart; what one picture should show."""
+        return self.leading(max(self.scores, key=lambda s: len(self.head(s.head))).head)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saliency:

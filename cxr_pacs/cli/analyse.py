@@ -1,0 +1,176 @@
+"""Read files and folders without a network: the same decisions, findings and objects as the gateway's."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, FileDataset
+from rich.console import Console
+from rich.table import Table
+
+from cxr_pacs.errors import EvidenceError
+from cxr_pacs.evidence import ReadInstance
+from cxr_pacs.gateway.reading import Reader, Reading
+from cxr_pacs.gateway.service import open_engine
+from cxr_pacs.radiograph import Decision, Outcome
+from cxr_pacs.settings import Settings, load_settings
+
+__all__ = ["configure", "run"]
+
+ALL_READ, ERROR, SOME_NOT_READ = 0, 1, 3
+
+
+@dataclass(slots=True, kw_only=True)
+class _Line:
+    """One file's outcome, as it is printed."""
+
+    path: Path
+    reading: Reading
+    objects: list[Path] = field(default_factory=list)
+    error: str | None = None
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file, or a folder read whole")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the objects made")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (TOML); else the defaults")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read everything; 0 when all was read, 3 when some was skipped or held, 1 on an error."""
+    settings = load_settings(options.config) if options.config else Settings()
+    missing = [path for path in options.paths if not path.exists()]
+    if missing:
+        print(f"cxr-pacs: {missing[0]}: no such file or folder", file=sys.stderr)
+        return ERROR
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"cxr-pacs: --out: cannot make {options.out}: {error.strerror}", file=sys.stderr)
+        return ERROR
+    lines = _analyse(settings, list(_files(options.paths)), options.out)
+    if options.json:
+        print(json.dumps({"instances": [_document(line) for line in lines]}, indent=1))
+    else:
+        _print_table(lines)
+    if any(line.error for line in lines):
+        return ERROR
+    read = all(line.reading.decision.outcome is Outcome.ACCEPT for line in lines)
+    return ALL_READ if read else SOME_NOT_READ
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.is_file())
+        else:
+            yield path
+
+
+def _analyse(settings: Settings, files: Sequence[Path], out: Path) -> list[_Line]:
+    reader = Reader(settings, open_engine(settings.model))
+    now = time.time()
+    lines = []
+    for path in files:
+        try:
+            line = _Line(path=path, reading=reader.read(path, now))
+        except OSError as error:
+            unread = Decision(outcome=Outcome.HOLD, rung="file", reason=f"Cannot be read: {error.strerror}.")
+            line = _Line(path=path, reading=Reading(decision=unread), error=unread.reason)
+        lines.append(line)
+    by_study = sorted((line for line in lines if line.reading.heatmap), key=_study)
+    for _, group in itertools.groupby(by_study, key=_study):
+        _report_study(reader, list(group), out, now)
+    return lines
+
+
+def _study(line: _Line) -> str:
+    header = line.reading.header
+    return "" if header is None else str(header.StudyInstanceUID)
+
+
+def _report_study(reader: Reader, lines: list[_Line], out: Path, now: float) -> None:
+    instances: list[ReadInstance] = []
+    heatmaps: list[Dataset] = []
+    for line in lines:
+        reading = line.reading
+        if reading.header is None or reading.findings is None or reading.heatmap is None:
+            continue
+        instances.append(
+            ReadInstance(header=reading.header, findings=reading.findings, quality=reading.quality)
+        )
+        heatmaps.append(reading.heatmap)
+        line.objects.append(_write(reading.heatmap, out))
+    try:
+        report = _write(reader.report(instances, heatmaps, None, now), out)
+    except EvidenceError as error:
+        for line in lines:
+            line.error = str(error)
+        return
+    for line in lines:
+        line.objects.append(report)
+
+
+def _write(made: FileDataset, out: Path) -> Path:
+    """Write an object under its UID; one that is there already stays: the same UID means the same findings."""
+    target = out / f"{made.Modality}-{made.SOPInstanceUID}.dcm"
+    if not target.exists():
+        partial = target.with_suffix(".part")
+        made.save_as(partial, enforce_file_format=True)
+        partial.replace(target)
+    return target
+
+
+def _document(line: _Line) -> dict[str, Any]:
+    reading = line.reading
+    scores: dict[str, dict[str, float]] = {}
+    for score in reading.findings.scores if reading.findings else ():
+        scores.setdefault(score.head, {})[score.label] = round(score.score, 6)
+    return {
+        "path": str(line.path),
+        "sop_instance_uid": str(reading.header.get("SOPInstanceUID", "")) if reading.header else None,
+        "decision": reading.decision.outcome.value,
+        "rung": reading.decision.rung,
+        "reason": reading.decision.reason,
+        "scores": scores,
+        "objects": [str(path) for path in line.objects],
+    }
+
+
+def _print_table(lines: Sequence[_Line]) -> None:
+    table = Table(title="AI-derived, not a diagnosis", title_justify="left")
+    table.add_column("file", overflow="fold")
+    table.add_column("decision")
+    table.add_column("rung", overflow="fold")
+    table.add_column("reason, or scores", overflow="fold", ratio=1)
+    for line in lines:
+        decision = line.reading.decision
+        colour = {Outcome.ACCEPT: "green", Outcome.SKIP: "dim", Outcome.HOLD: "yellow"}[decision.outcome]
+        table.add_row(
+            line.path.name,
+            f"[{colour}]{decision.outcome}[/{colour}]",
+            decision.rung,
+            decision.reason + _scores(line.reading) + (f"\n[red]{line.error}[/red]" if line.error else ""),
+        )
+    # A table that is not looked at by a terminal is read by a file: let it be wide enough.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _scores(reading: Reading) -> str:
+    if reading.findings is None:
+        return ""
+    heads = dict.fromkeys(score.head for score in reading.findings.scores)
+    return "".join(
+        f"\n{head}: " + ", ".join(f"{s.label} {s.score:.0%}" for s in reading.findings.head(head))
+        for head in heads
+    )

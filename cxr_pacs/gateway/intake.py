@@ -1,0 +1,163 @@
+"""Intake: a received instance becomes a durable file and a row of the ledger, or is refused with a sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import sqlalchemy as sa
+from pydicom import Dataset, dcmread
+from pydicom.uid import UID
+
+from cxr_pacs.dimse import ReceivedInstance
+from cxr_pacs.errors import RefusedInstance, SpoolUnavailable
+from cxr_pacs.evidence import is_own_output
+from cxr_pacs.gateway.ledger import Arrival, Ledger
+from cxr_pacs.gateway.spool import Spool
+
+__all__ = ["Intake"]
+
+logger = logging.getLogger(__name__)
+
+# PS3.4 Table B.2-1.
+DATA_SET_DOES_NOT_MATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+
+# PS3.5 9.1, but for components with leading zeros, which old equipment writes and every archive files.
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+
+class Intake:
+    """The one way in.
+
+    Parameters
+    ----------
+    ledger, spool : Ledger, Spool
+        Where an instance is kept.
+    schedule_analysis : callable
+        Called with (connection, instance id) in the transaction that records the instance, so that there is
+        never a row without work or work without a row.
+    clock : callable
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        schedule_analysis: Callable[[sa.Connection, int], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._schedule_analysis = schedule_analysis
+        self._clock = clock
+
+    def receive(self, received: ReceivedInstance) -> None:
+        """Return once file, directory and row are durable.
+
+        The very same data set again changes nothing. Our own output, routed back, is recorded and not kept.
+
+        Raises
+        ------
+        RefusedInstance
+            The data set cannot be parsed, or its UIDs cannot be used; recorded in the ledger.
+        SpoolUnavailable
+            Disk or database did not take it.
+        """
+        digest = hashlib.sha256(received.dataset).hexdigest()
+        try:
+            header = _parse(received)
+            _check_identity(header, received)
+        except RefusedInstance as error:
+            self._record(
+                Arrival(
+                    digest=digest,
+                    source=received.calling_ae_title,
+                    received_at=self._clock(),
+                    decision="refuse",
+                    rung="intake",
+                    reason=str(error),
+                )
+            )
+            raise
+        arrival = Arrival(
+            digest=digest,
+            source=received.calling_ae_title,
+            received_at=self._clock(),
+            sop_instance_uid=str(header.SOPInstanceUID),
+            sop_class_uid=str(header.SOPClassUID),
+        )
+        if is_own_output(header):
+            reason = "This object was made by this software; it is not read again."
+            self._record(replace(arrival, decision="skip", rung="own-output", reason=reason))
+        else:
+            file = self._spool.keep_original(digest, received.part10)
+            self._record(replace(arrival, study_instance_uid=str(header.StudyInstanceUID), file=file))
+
+    def refuse_context(self, calling_ae_title: str, abstract_syntax: str) -> None:
+        """Record that a peer proposed a SOP class that the gateway does not read; once for each peer and class."""
+        name = UID(abstract_syntax).name
+        reason = f"{name} was proposed and not accepted: the gateway does not read this SOP class."
+        logger.warning("%s: %s", calling_ae_title, reason)
+        self._record(
+            Arrival(
+                digest=hashlib.sha256(f"{calling_ae_title}|{abstract_syntax}".encode()).hexdigest(),
+                source=calling_ae_title,
+                received_at=self._clock(),
+                sop_class_uid=abstract_syntax,
+                decision="refuse",
+                rung="presentation-context",
+                reason=reason,
+            )
+        )
+
+    def _record(self, arrival: Arrival) -> None:
+        try:
+            with self._ledger.begin() as connection:
+                instance_id = self._ledger.add_arrival(connection, arrival)
+                if instance_id is not None and self._ledger.is_waiting(connection, instance_id):
+                    self._schedule_analysis(connection, instance_id)
+        except sa.exc.SQLAlchemyError as error:
+            raise SpoolUnavailable(f"the ledger did not take a row: {type(error).__name__}") from error
+        if instance_id is None:
+            logger.info("an instance from %s is known already", arrival.source)
+        else:
+            logger.info(
+                "instance %d from %s: %s", instance_id, arrival.source, arrival.decision or "received"
+            )
+
+
+def _parse(received: ReceivedInstance) -> Dataset:
+    try:
+        header = dcmread(io.BytesIO(received.part10), stop_before_pixels=True)
+        # pydicom parses lazily: these four must be readable now.
+        for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+            header.get(keyword)
+    except Exception as error:  # noqa: BLE001  pydicom raises many kinds for bytes that are not a data set
+        raise RefusedInstance(
+            f"The data set cannot be parsed ({type(error).__name__}).", status=CANNOT_UNDERSTAND
+        ) from None
+    return header
+
+
+def _check_identity(header: Dataset, received: ReceivedInstance) -> None:
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        value = header.get(keyword)
+        if value is None or not str(value):
+            raise RefusedInstance(
+                f"{keyword} is missing: the result could not be filed.", status=DATA_SET_DOES_NOT_MATCH
+            )
+        if len(value) > 64 or not _UID.fullmatch(str(value)):
+            raise RefusedInstance(
+                f"{keyword} is not a valid UID (PS3.5 9.1).", status=DATA_SET_DOES_NOT_MATCH
+            )
+    if (header.SOPClassUID, header.SOPInstanceUID) != (received.sop_class_uid, received.sop_instance_uid):
+        raise RefusedInstance(
+            "SOP Class or SOP Instance UID differ between the C-STORE request and the data set.",
+            status=DATA_SET_DOES_NOT_MATCH,
+        )

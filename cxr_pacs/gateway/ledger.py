@@ -1,0 +1,364 @@
+"""The ledger: what arrived, what was decided, what was made, what was sent. The only truth there is.
+
+It holds UIDs and AE titles, and no name, number or date of a patient.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cxr_pacs.errors import ConfigurationError
+from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity
+
+__all__ = ["Arrival", "DeliveryRow", "InstanceRow", "Ledger", "ResultRow", "open_ledger"]
+
+_metadata = sa.MetaData()
+
+# Times are seconds since the epoch, UTC: alike on every database.
+study = sa.Table(
+    "study",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_instance_uid", sa.String(64), nullable=False, unique=True),
+    sa.Column("last_arrival", sa.Float, nullable=False),
+    sa.Column("problem", sa.Text),  # why the study has no report, when building one failed
+)
+instance = sa.Table(
+    "instance",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),  # SHA-256 of the data set
+    sa.Column("study_id", sa.ForeignKey("study.id"), index=True),
+    sa.Column("sop_instance_uid", sa.String(64), index=True),
+    sa.Column("sop_class_uid", sa.String(64)),
+    sa.Column("source", sa.String(64), nullable=False),  # calling AE title
+    sa.Column("received_at", sa.Float, nullable=False),
+    sa.Column("file", sa.Text),  # in the spool; none for a refused instance
+    sa.Column("decision", sa.String(8)),  # none while it waits; accept, skip, hold, refuse
+    sa.Column("rung", sa.String(64)),
+    sa.Column("reason", sa.Text),
+    sa.Column("findings", sa.JSON),
+    sa.Column("quality", sa.JSON),
+)
+result = sa.Table(
+    "result",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("study.id"), nullable=False, index=True),
+    sa.Column("instance_id", sa.ForeignKey("instance.id"), index=True),  # the heatmap's source
+    sa.Column("kind", sa.String(2), nullable=False),  # SR or SC
+    sa.Column("sop_instance_uid", sa.String(64), nullable=False, unique=True),
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("sources", sa.JSON),  # of an SR: ids of the instances it reports
+)
+delivery = sa.Table(
+    "delivery",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("result_id", sa.ForeignKey("result.id"), nullable=False),
+    sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(9), nullable=False),  # waiting, delivered, parked
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("next_at", sa.Float),
+    sa.Column("finished_at", sa.Float),
+    sa.Column("reason", sa.Text),
+    sa.UniqueConstraint("result_id", "destination"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """An instance as it came; `decision` only where intake itself decided (refuse, hold)."""
+
+    digest: str
+    source: str
+    received_at: float
+    study_instance_uid: str | None = None
+    sop_instance_uid: str | None = None
+    sop_class_uid: str | None = None
+    file: str | None = None
+    decision: str | None = None
+    rung: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRow:
+    """An instance that the gateway keeps."""
+
+    id: int
+    study_id: int
+    received_at: float
+    file: str
+    decision: str | None
+    findings: Findings | None
+    quality: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """An object of ours."""
+
+    id: int
+    kind: str
+    sop_instance_uid: str
+    file: str
+    sources: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRow:
+    """One object on its way to one destination."""
+
+    id: int
+    destination: str
+    state: str
+    attempts: int
+    created_at: float
+    file: str
+
+
+class Ledger:
+    """Tables and queries. Each method runs in the caller's transaction (`begin`)."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        _metadata.create_all(engine)
+
+    def begin(self) -> Any:
+        """Open a transaction: ``with ledger.begin() as connection``."""
+        return self.engine.begin()
+
+    def _insert_new(self, connection: sa.Connection, table: sa.Table, **values: Any) -> int | None:
+        """Insert a row; None when a unique key is already there."""
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(table).values(**values).on_conflict_do_nothing().returning(table.c.id)
+        return connection.execute(statement).scalar()
+
+    def add_arrival(self, connection: sa.Connection, arrival: Arrival) -> int | None:
+        """Record an instance; None when the very same data set is known already.
+
+        Another data set under a known SOP Instance UID is kept and held: it is not ours to choose.
+        """
+        values = asdict(arrival)
+        study_uid = values.pop("study_instance_uid")
+        if study_uid is not None:
+            values["study_id"] = self._study_id(connection, study_uid, arrival.received_at)
+        if arrival.decision is None and self._is_known(connection, arrival):
+            values |= {
+                "decision": "hold",
+                "rung": "sop-instance-uid",
+                "reason": "An instance with this SOP Instance UID and other content was received before.",
+            }
+        new = self._insert_new(connection, instance, **values)
+        if new is not None and study_uid is not None:
+            quiet_anew = sa.update(study).where(study.c.id == values["study_id"])
+            connection.execute(quiet_anew.values(last_arrival=arrival.received_at))
+        return new
+
+    def _study_id(self, connection: sa.Connection, uid: str, now: float) -> int:
+        new = self._insert_new(connection, study, study_instance_uid=uid, last_arrival=now)
+        if new is not None:
+            return new
+        known = sa.select(study.c.id).where(study.c.study_instance_uid == uid)
+        return int(connection.execute(known).scalar_one())
+
+    def _is_known(self, connection: sa.Connection, arrival: Arrival) -> bool:
+        same = sa.select(instance.c.id).where(
+            instance.c.sop_instance_uid == arrival.sop_instance_uid,
+            instance.c.digest != arrival.digest,
+            instance.c.file.is_not(None),
+        )
+        return connection.execute(same).first() is not None
+
+    def is_waiting(self, connection: sa.Connection, instance_id: int) -> bool:
+        """Whether the instance still waits for its analysis."""
+        query = sa.select(instance.c.decision).where(instance.c.id == instance_id)
+        return connection.execute(query).scalar_one() is None
+
+    def instance(self, connection: sa.Connection, instance_id: int) -> InstanceRow:
+        """One instance that intake kept."""
+        return _instance_row(
+            connection.execute(sa.select(instance).where(instance.c.id == instance_id)).one()
+        )
+
+    def decide(
+        self, connection: sa.Connection, instance_id: int, *, decision: str, rung: str, reason: str
+    ) -> bool:
+        """Record the decision on a waiting instance; False when there is one already."""
+        statement = (
+            sa.update(instance)
+            .where(instance.c.id == instance_id, instance.c.decision.is_(None))
+            .values(decision=decision, rung=rung, reason=reason)
+        )
+        return connection.execute(statement).rowcount == 1
+
+    def add_findings(
+        self, connection: sa.Connection, instance_id: int, findings: Findings, quality: tuple[str, ...]
+    ) -> None:
+        """Record what inference said of an accepted instance."""
+        values = {"findings": asdict(findings), "quality": list(quality)}
+        connection.execute(sa.update(instance).where(instance.c.id == instance_id).values(**values))
+
+    def add_result(  # noqa: PLR0913  a row of the table, keyword by keyword
+        self,
+        connection: sa.Connection,
+        *,
+        study_id: int,
+        kind: str,
+        sop_instance_uid: str,
+        file: str,
+        instance_id: int | None = None,
+        sources: tuple[int, ...] = (),
+    ) -> int | None:
+        """Record an object of ours; None when it was recorded before."""
+        return self._insert_new(
+            connection,
+            result,
+            study_id=study_id,
+            instance_id=instance_id,
+            kind=kind,
+            sop_instance_uid=sop_instance_uid,
+            file=file,
+            sources=list(sources),
+        )
+
+    def study_instances(self, connection: sa.Connection, study_id: int) -> tuple[InstanceRow, ...]:
+        """All kept instances of a study, in the order of their arrival."""
+        query = sa.select(instance).where(instance.c.study_id == study_id, instance.c.file.is_not(None))
+        return tuple(_instance_row(row) for row in connection.execute(query.order_by(instance.c.id)))
+
+    def last_arrival(self, connection: sa.Connection, study_id: int) -> float:
+        """When the study's newest instance came."""
+        return float(
+            connection.execute(sa.select(study.c.last_arrival).where(study.c.id == study_id)).scalar_one()
+        )
+
+    def set_problem(self, connection: sa.Connection, study_id: int, problem: str | None) -> None:
+        """Record why the study has no (new) report, or that nothing is wrong."""
+        connection.execute(sa.update(study).where(study.c.id == study_id).values(problem=problem))
+
+    def study_results(self, connection: sa.Connection, study_id: int) -> tuple[ResultRow, ...]:
+        """All objects made for a study, oldest first."""
+        query = sa.select(result).where(result.c.study_id == study_id).order_by(result.c.id)
+        return tuple(
+            ResultRow(
+                id=row.id,
+                kind=row.kind,
+                sop_instance_uid=row.sop_instance_uid,
+                file=row.file,
+                sources=tuple(row.sources),
+            )
+            for row in connection.execute(query)
+        )
+
+    def add_delivery(
+        self, connection: sa.Connection, result_id: int, destination: str, now: float
+    ) -> int | None:
+        """Owe an object to a destination; None when it is owed already."""
+        return self._insert_new(
+            connection,
+            delivery,
+            result_id=result_id,
+            destination=destination,
+            state="waiting",
+            attempts=0,
+            created_at=now,
+            next_at=now,
+        )
+
+    def delivery(self, connection: sa.Connection, delivery_id: int) -> DeliveryRow:
+        """One delivery, with the file to send."""
+        query = (
+            sa.select(delivery, result.c.file)
+            .join(result, result.c.id == delivery.c.result_id)
+            .where(delivery.c.id == delivery_id)
+        )
+        row = connection.execute(query).one()
+        return DeliveryRow(
+            id=row.id,
+            destination=row.destination,
+            state=row.state,
+            attempts=row.attempts,
+            created_at=row.created_at,
+            file=row.file,
+        )
+
+    def finish_delivery(
+        self, connection: sa.Connection, delivery_id: int, *, state: str, now: float, reason: str | None
+    ) -> None:
+        """Close a delivery as ``delivered`` or ``parked``."""
+        connection.execute(
+            sa.update(delivery)
+            .where(delivery.c.id == delivery_id, delivery.c.state == "waiting")
+            .values(
+                state=state, attempts=delivery.c.attempts + 1, next_at=None, finished_at=now, reason=reason
+            )
+        )
+
+    def postpone_delivery(
+        self, connection: sa.Connection, delivery_id: int, *, attempts: int, next_at: float, reason: str
+    ) -> None:
+        """Record a failed attempt and when the next one is due."""
+        connection.execute(
+            sa.update(delivery)
+            .where(delivery.c.id == delivery_id, delivery.c.state == "waiting")
+            .values(attempts=attempts, next_at=next_at, reason=reason)
+        )
+
+
+def _instance_row(row: Any) -> InstanceRow:
+    return InstanceRow(
+        id=row.id,
+        study_id=row.study_id,
+        received_at=row.received_at,
+        file=row.file,
+        decision=row.decision,
+        findings=_findings(row.findings) if row.findings else None,
+        quality=tuple(row.quality or ()),
+    )
+
+
+def _findings(document: dict[str, Any]) -> Findings:
+    return Findings(
+        scores=tuple(ClassScore(**score) for score in document["scores"]),
+        model=ModelIdentity(**document["model"]),
+    )
+
+
+def open_ledger(url: str) -> Ledger:
+    """Open the database at `url` and make its tables.
+
+    SQLite is set to WAL and ``synchronous=FULL``: what was committed survives a power failure. Its file is made
+    readable by its owner only.
+
+    Raises
+    ------
+    ConfigurationError
+        When the database cannot be opened.
+    """
+    try:
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            if parsed.database:
+                os.close(os.open(Path(parsed.database), os.O_RDWR | os.O_CREAT, 0o600))
+            engine = sa.create_engine(parsed)
+            sa.event.listen(engine, "connect", _configure_sqlite)
+        else:
+            engine = sa.create_engine(parsed, pool_pre_ping=True)
+        return Ledger(engine)
+    except (OSError, ImportError, sa.exc.SQLAlchemyError) as error:
+        raise ConfigurationError(f"database.url: cannot open the ledger: {error}") from error
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = "IMMEDIATE"
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")

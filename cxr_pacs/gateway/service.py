@@ -1,0 +1,104 @@
+"""The running gateway: stages, stores, workflows and listener put together, started and stopped in order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
+
+from cxr_pacs import dimse
+from cxr_pacs.gateway.intake import Intake
+from cxr_pacs.gateway.ledger import open_ledger
+from cxr_pacs.gateway.reading import Reader
+from cxr_pacs.gateway.spool import Spool
+from cxr_pacs.gateway.workflow import StudyWorkflows, Surroundings
+from cxr_pacs.inference import Engine, bundled, load_bundle, load_engine
+from cxr_pacs.radiograph import decodable_transfer_syntaxes
+from cxr_pacs.settings import DicomSettings, ModelSettings, Settings
+
+__all__ = ["Gateway", "open_engine"]
+
+logger = logging.getLogger(__name__)
+
+# Seconds that open associations and running workflows get when the gateway stops.
+ASSOCIATION_GRACE = 10.0
+WORKFLOW_GRACE = 20.0
+
+
+def open_engine(model: ModelSettings) -> Engine:
+    """Load the bundle that the settings name, by path or by its name among the shipped ones."""
+    return load_engine(load_bundle(bundled(model.bundle)), model.device)
+
+
+def storage_classes(dicom: DicomSettings) -> tuple[str, ...]:
+    """SOP classes that the Storage SCP negotiates."""
+    classes = [
+        ComputedRadiographyImageStorage,
+        DigitalXRayImageStorageForPresentation,
+        SecondaryCaptureImageStorage,
+    ]
+    if dicom.accept_for_processing:
+        classes.append(DigitalXRayImageStorageForProcessing)
+    return tuple(map(str, classes))
+
+
+class Gateway:
+    """Receives, analyses, reports and delivers, from `start` to `stop`.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the site set.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._on_stop = ExitStack()
+
+    def start(self) -> None:
+        """Take up earlier work, then listen. ConfigurationError names what the site must mend."""
+        with ExitStack() as undo:
+            spool = Spool(self._settings.spool.path)
+            undo.enter_context(spool.exclusive())
+            ledger = open_ledger(self._settings.database_url)
+            undo.callback(ledger.engine.dispose)
+            workflows = StudyWorkflows(
+                Surroundings(
+                    settings=self._settings,
+                    ledger=ledger,
+                    spool=spool,
+                    reader=Reader(self._settings, open_engine(self._settings.model)),
+                    clock=time.time,
+                )
+            )
+            workflows.start()
+            undo.callback(workflows.stop, WORKFLOW_GRACE)
+            listener = self._listener(Intake(ledger, spool, workflows.schedule_analysis, time.time))
+            listener.start()
+            undo.callback(listener.stop, ASSOCIATION_GRACE)
+            self._on_stop = undo.pop_all()
+
+    def stop(self) -> None:
+        """Stop accepting, let running work end or park it, close everything."""
+        self._on_stop.close()
+
+    def _listener(self, intake: Intake) -> dimse.Listener:
+        dicom = self._settings.dicom
+        local = dimse.LocalEntity(
+            ae_title=dicom.ae_title,
+            host=dicom.host,
+            port=dicom.port,
+            calling_ae_titles=dicom.calling_ae_titles,
+            max_associations=dicom.max_associations,
+        )
+        syntaxes = decodable_transfer_syntaxes()
+        logger.info("negotiating %d transfer syntaxes", len(syntaxes))
+        storage = dimse.storage_scp(storage_classes(dicom), syntaxes, intake.receive)
+        return dimse.Listener(local, [dimse.verification_scp(), storage], intake.refuse_context)

@@ -1,0 +1,97 @@
+"""The spool: files that are whole and on the disk, or not there at all.
+
+::
+
+    spool/
+      lock            held by the one gateway that uses the folder
+      incoming/       being written; swept at start
+      originals/ab/   received files, named by the SHA-256 of their data set
+      results/ab/     our objects, named by their SOP Instance UID
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cxr_pacs.errors import ConfigurationError, SpoolUnavailable
+
+__all__ = ["Spool"]
+
+
+class Spool:
+    """Atomic, fsynced files under one folder.
+
+    Parameters
+    ----------
+    root : Path
+        Made, with its parents, when absent; readable by its owner only.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._incoming = self.root / "incoming"
+        try:
+            for folder in (self.root, self._incoming, self.root / "originals", self.root / "results"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"spool.path: cannot make {self.root}: {error.strerror}") from error
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the folder against a second gateway; ConfigurationError when one is there.
+
+        What an earlier process left half written in ``incoming/`` is removed.
+        """
+        with (self.root / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigurationError(f"spool.path: another gateway is using {self.root}") from error
+            for leftover in self._incoming.iterdir():
+                leftover.unlink()
+            yield
+
+    def keep_original(self, digest: str, part10: bytes) -> str:
+        """Store a received file; returns its path relative to the spool."""
+        return self._keep(f"originals/{digest[:2]}/{digest}.dcm", part10)
+
+    def keep_result(self, sop_instance_uid: str, part10: bytes) -> str:
+        """Store an object of ours; returns its path relative to the spool."""
+        shard = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:2]
+        return self._keep(f"results/{shard}/{sop_instance_uid}.dcm", part10)
+
+    def path(self, relative: str) -> Path:
+        """Where the file that `keep_original` or `keep_result` named lies."""
+        return self.root / relative
+
+    def _keep(self, relative: str, content: bytes) -> str:
+        target = self.root / relative
+        try:
+            if not target.parent.is_dir():
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                _sync(target.parent.parent)
+            # The name is free of anything a peer sent, and 0600.
+            descriptor, temporary = tempfile.mkstemp(dir=self._incoming)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(target)
+            _sync(target.parent)
+        except OSError as error:
+            raise SpoolUnavailable(f"the spool did not take a file: {error.strerror}") from error
+        return relative
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

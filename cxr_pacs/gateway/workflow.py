@@ -1,0 +1,312 @@
+"""The durable steps of one study: analyse each instance, report when quiet, deliver each object.
+
+DBOS executes, the ledger is the truth. A workflow carries ids of ledger rows and the number of its attempt, nothing
+else. Each one is a single action that may be done twice: it looks at the ledger first, makes the same bytes under
+the same UIDs again, and commits its outcome together with the next workflow's enqueue in one transaction. So a
+process may die anywhere, and the next one goes on.
+
+::
+
+    intake ─▶ analyse(instance) ─▶ report(study), after the quiet period ─▶ deliver(delivery) … deliver(delivery)
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
+from pydicom import Dataset, FileDataset, dcmread
+
+from cxr_pacs.errors import EvidenceError
+from cxr_pacs.evidence import ReadInstance
+from cxr_pacs.gateway.delivery import Courier, backoff
+from cxr_pacs.gateway.ledger import InstanceRow, Ledger
+from cxr_pacs.gateway.reading import Reader
+from cxr_pacs.gateway.spool import Spool
+from cxr_pacs.settings import Settings
+
+__all__ = ["StudyWorkflows", "Surroundings"]
+
+logger = logging.getLogger(__name__)
+
+# Never derived from code, or work of an older process would wait for ever; see docs/adr/0002.
+APPLICATION = "cxr-pacs"
+APPLICATION_VERSION = "flow-1"
+EXECUTOR = "gateway"
+POLL_SECONDS = 0.05
+# An error that nobody foresaw is tried again this often before the instance is held or the object parked.
+UNFORESEEN_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the workflows work with."""
+
+    settings: Settings
+    ledger: Ledger
+    spool: Spool
+    reader: Reader
+    clock: Callable[[], float]
+
+
+class StudyWorkflows:
+    """The workflows of one gateway process.
+
+    Parameters
+    ----------
+    around : Surroundings
+        Stages, stores and clock.
+    """
+
+    def __init__(self, around: Surroundings) -> None:
+        self._settings = around.settings
+        self._ledger = around.ledger
+        self._spool = around.spool
+        self._reader = around.reader
+        self._clock = around.clock
+        self._courier = Courier(around.settings)
+        self._client = DBOSClient(
+            system_database_engine=around.ledger.engine,
+            serializer=DBOSPortableJSONSerializer(),
+            application_name=APPLICATION,
+            lazy=True,
+        )
+
+    def start(self) -> None:
+        """Take up what an earlier process left, then work until `stop`."""
+        DBOS(
+            config={
+                "name": APPLICATION,
+                "application_version": APPLICATION_VERSION,
+                "executor_id": EXECUTOR,
+                "system_database_url": self._settings.database_url,
+                "system_database_engine": self._ledger.engine,
+                "serializer": DBOSPortableJSONSerializer(),
+                "log_level": "WARNING",
+            }
+        )
+        DBOS.workflow(name="analyse")(self._analyse)
+        DBOS.workflow(name="report")(self._report)
+        DBOS.workflow(name="deliver")(self._deliver)
+        DBOS.launch()
+        DBOS.register_queue("analyse", worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
+        DBOS.register_queue("report", worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
+        # Partitioned by destination: one that is down takes no slot from another.
+        DBOS.register_queue("deliver", partition_worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
+
+    def stop(self, grace: float) -> None:
+        """Give running workflows `grace` seconds to end; what is left stays in the ledger."""
+        DBOS.destroy(workflow_completion_timeout_sec=int(grace), destroy_registry=True)
+        self._client.destroy()
+
+    def schedule_analysis(self, connection: sa.Connection, instance_id: int) -> None:
+        """Enqueue the analysis of an instance in the transaction that records it."""
+        self._enqueue(connection, "analyse", instance_id, 1, delay=0.0)
+
+    def _enqueue(
+        self,
+        connection: sa.Connection,
+        name: str,
+        row_id: int,
+        attempt: int,
+        *,
+        delay: float,
+        partition: str | None = None,
+    ) -> None:
+        options: Any = {
+            "workflow_name": name,
+            "queue_name": name,
+            "workflow_id": f"{name}:{row_id}:{attempt}",
+            "app_version": APPLICATION_VERSION,
+        }
+        if delay > 0:
+            options["delay_seconds"] = delay
+        if partition is not None:
+            options["queue_partition_key"] = partition
+        self._client.enqueue_in_transaction(connection, options, row_id, attempt)
+
+    # -- analyse ------------------------------------------------------------------------------------------------
+
+    def _analyse(self, instance_id: int, attempt: int) -> str:
+        try:
+            return self._analyse_instance(instance_id)
+        except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the instance is not lost
+            where = _explain(error)
+            logger.error("analysis of instance %d, attempt %d: %s", instance_id, attempt, where)  # noqa: TRY400
+        with self._ledger.begin() as connection:
+            if attempt < UNFORESEEN_ATTEMPTS:
+                delay = backoff(self._settings.delivery, attempt)
+                self._enqueue(connection, "analyse", instance_id, attempt + 1, delay=delay)
+                return "again"
+            self._ledger.decide(
+                connection,
+                instance_id,
+                decision="hold",
+                rung="failure",
+                reason=f"The analysis failed {attempt} times: {where}.",
+            )
+            self._schedule_report(connection, instance_id)
+        return "hold"
+
+    def _analyse_instance(self, instance_id: int) -> str:
+        with self._ledger.begin() as connection:
+            row = self._ledger.instance(connection, instance_id)
+        if row.decision is not None:
+            return row.decision
+        reading = self._reader.read(self._spool.path(row.file), row.received_at)
+        decision = reading.decision
+        heatmap_file = None
+        if reading.heatmap is not None:
+            heatmap_file = self._keep(reading.heatmap)
+        with self._ledger.begin() as connection:
+            first = self._ledger.decide(
+                connection,
+                instance_id,
+                decision=decision.outcome.value,
+                rung=decision.rung,
+                reason=decision.reason,
+            )
+            if first and reading.findings is not None and reading.heatmap is not None and heatmap_file:
+                self._ledger.add_findings(connection, instance_id, reading.findings, reading.quality)
+                self._ledger.add_result(
+                    connection,
+                    study_id=row.study_id,
+                    instance_id=instance_id,
+                    kind="SC",
+                    sop_instance_uid=reading.heatmap.SOPInstanceUID,
+                    file=heatmap_file,
+                )
+            self._schedule_report(connection, instance_id)
+        logger.info("instance %d: %s (%s) %s", instance_id, decision.outcome, decision.rung, decision.reason)
+        return decision.outcome.value
+
+    # -- report -------------------------------------------------------------------------------------------------
+
+    def _schedule_report(self, connection: sa.Connection, instance_id: int) -> None:
+        """Look at the study again when its quiet period can be over; the last instance's look is the one."""
+        row = self._ledger.instance(connection, instance_id)
+        quiet_at = self._ledger.last_arrival(connection, row.study_id) + self._settings.study.quiet_period
+        self._enqueue(connection, "report", instance_id, 1, delay=quiet_at - self._clock())
+
+    def _report(self, instance_id: int, attempt: int) -> str:
+        with self._ledger.begin() as connection:
+            study_id = self._ledger.instance(connection, instance_id).study_id
+        try:
+            return self._report_study(study_id)
+        except EvidenceError as error:
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the study is not lost
+            problem = _explain(error)
+            if attempt < UNFORESEEN_ATTEMPTS:
+                with self._ledger.begin() as connection:
+                    delay = backoff(self._settings.delivery, attempt)
+                    self._enqueue(connection, "report", instance_id, attempt + 1, delay=delay)
+        logger.error("report of study %d, attempt %d: %s", study_id, attempt, problem)
+        with self._ledger.begin() as connection:
+            self._ledger.set_problem(connection, study_id, problem)
+        return "failed"
+
+    def _report_study(self, study_id: int) -> str:
+        with self._ledger.begin() as connection:
+            rows = self._ledger.study_instances(connection, study_id)
+            results = self._ledger.study_results(connection, study_id)
+            last_arrival = self._ledger.last_arrival(connection, study_id)
+        quiet_at = last_arrival + self._settings.study.quiet_period
+        if any(row.decision is None for row in rows) or self._clock() < quiet_at:
+            return "not yet"  # the instance that is still to come looks here after itself
+        accepted = [row for row in rows if row.findings is not None]
+        sources = tuple(row.id for row in accepted)
+        reports = [r for r in results if r.kind == "SR"]
+        if not accepted or any(r.sources == sources for r in reports):
+            return "nothing new"
+        report = self._reader.report(
+            [self._read_instance(row) for row in accepted],
+            [self._header(r.file) for r in results if r.kind == "SC"],
+            self._whole(reports[-1].file) if reports else None,
+            max(row.received_at for row in accepted),
+        )
+        file = self._keep(report)
+        with self._ledger.begin() as connection:
+            result_id = self._ledger.add_result(
+                connection,
+                study_id=study_id,
+                kind="SR",
+                sop_instance_uid=report.SOPInstanceUID,
+                file=file,
+                sources=sources,
+            )
+            self._ledger.set_problem(connection, study_id, None)
+            if result_id is not None:
+                for owed in (*(r.id for r in results if r.kind == "SC"), result_id):
+                    self._owe(connection, owed)
+        logger.info("study %d: report of %d image(s)", study_id, len(accepted))
+        return "reported"
+
+    def _read_instance(self, row: InstanceRow) -> ReadInstance:
+        if row.findings is None:
+            raise ValueError(f"instance {row.id} has no findings")
+        return ReadInstance(header=self._header(row.file), findings=row.findings, quality=row.quality)
+
+    # -- deliver ------------------------------------------------------------------------------------------------
+
+    def _owe(self, connection: sa.Connection, result_id: int) -> None:
+        for destination in self._settings.destination:
+            delivery_id = self._ledger.add_delivery(connection, result_id, destination.name, self._clock())
+            if delivery_id is not None:
+                self._enqueue(connection, "deliver", delivery_id, 1, delay=0.0, partition=destination.name)
+
+    def _deliver(self, delivery_id: int, attempt: int) -> str:
+        with self._ledger.begin() as connection:
+            row = self._ledger.delivery(connection, delivery_id)
+        if row.state != "waiting":
+            return row.state
+        try:
+            outcome = self._courier.send(row.destination, self._spool.path(row.file))
+            state, reason = outcome.state, outcome.reason
+        except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the object is not lost
+            reason = _explain(error)
+            state = "waiting" if attempt < UNFORESEEN_ATTEMPTS else "parked"
+        now = self._clock()
+        if state == "waiting" and now - row.created_at > self._settings.delivery.give_up_after:
+            state, reason = "parked", f"given up after {attempt} attempts; the last: {reason}"
+        log = logger.info if state == "delivered" else logger.warning
+        log(
+            "delivery %d to %s, attempt %d: %s %s", delivery_id, row.destination, attempt, state, reason or ""
+        )
+        with self._ledger.begin() as connection:
+            if state == "waiting":
+                delay = backoff(self._settings.delivery, attempt)
+                self._ledger.postpone_delivery(
+                    connection, delivery_id, attempts=attempt, next_at=now + delay, reason=str(reason)
+                )
+                self._enqueue(
+                    connection, "deliver", delivery_id, attempt + 1, delay=delay, partition=row.destination
+                )
+            else:
+                self._ledger.finish_delivery(connection, delivery_id, state=state, now=now, reason=reason)
+        return state
+
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def _keep(self, made: FileDataset) -> str:
+        buffer = io.BytesIO()
+        made.save_as(buffer, enforce_file_format=True)
+        return self._spool.keep_result(str(made.SOPInstanceUID), buffer.getvalue())
+
+    def _header(self, file: str) -> Dataset:
+        return dcmread(self._spool.path(file), stop_before_pixels=True)
+
+    def _whole(self, file: str) -> Dataset:
+        return dcmread(self._spool.path(file))
+
+
+def _explain(error: Exception) -> str:
+    """Kind and place of an error; never its text, which may quote a data element."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {frame.name} (line {frame.lineno})"
