@@ -115,7 +115,7 @@ class Archive:
             ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
         ae.add_supported_context(Verification)
         server = ae.start_server(
-            (self.host, self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._on_store)]
+            (self.host, self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self.store)]
         )
         if server is None or server.socket is None:
             raise RuntimeError(f"The archive cannot listen on {self.host}:{self.port}")
@@ -146,7 +146,8 @@ class Archive:
                 )
             return tuple(self._instances.values())
 
-    def _on_store(self, event: evt.Event) -> int:
+    def store(self, event: evt.Event) -> int:
+        """Answer one C-STORE request with its status."""
         encoded = event.encoded_dataset(include_meta=False)
         dataset = event.dataset
         try:

@@ -1,0 +1,262 @@
+"""Real peers for the acceptance tests: DCMTK, Orthanc, archives, a modality, and the gateway as a process.
+
+A program that is not installed is an error that names its package, never a skipped test.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
+
+from demo.archive import Archive, StoredInstance
+from demo.gateway import Destination, Gateway, GatewaySettings, free_port
+from demo.orthanc import Orthanc, OrthancInstance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from pydicom import FileDataset
+    from pynetdicom.association import Association
+    from pynetdicom.events import Event
+
+__all__ = [
+    "Archive",
+    "Destination",
+    "Gateway",
+    "GatewaySettings",
+    "Orthanc",
+    "OrthancInstance",
+    "Request",
+    "StoreScp",
+    "StoredInstance",
+    "StubbornArchive",
+    "associated",
+    "c_store",
+    "dcmtk",
+    "deliveries",
+    "eventually",
+    "free_port",
+    "instances",
+    "of_modality",
+    "request",
+    "send",
+    "storescu",
+]
+
+_PACKAGES = {
+    "dciodvfy": "dicom3tools",
+    "dcmdump": "dcmtk",
+    "dsrdump": "dcmtk",
+    "echoscu": "dcmtk",
+    "storescp": "dcmtk",
+    "storescu": "dcmtk",
+}
+_PROPOSE = {
+    ImplicitVRLittleEndian: "-xi",
+    ExplicitVRLittleEndian: "-xe",
+    DeflatedExplicitVRLittleEndian: "-xd",
+    RLELossless: "-xr",
+    JPEGBaseline8Bit: "-xy",
+    JPEGExtended12Bit: "-xx",
+    JPEGLosslessSV1: "-xs",
+    JPEGLSLossless: "-xt",
+    JPEG2000Lossless: "-xv",
+}
+_POLL = 0.05
+
+
+def dcmtk(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a program of DCMTK or dicom3tools to its end; the caller looks at `returncode`."""
+    return subprocess.run(
+        [_find(program), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=False,
+    )
+
+
+def _find(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        raise RuntimeError(f"{program} is not installed: apt-get install {_PACKAGES[program]}")
+    return path
+
+
+def storescu(
+    path: Path, port: int, *, transfer_syntax: str, called: str = Gateway.ae_title
+) -> subprocess.CompletedProcess[str]:
+    """Send one file with DCMTK, proposing its own transfer syntax."""
+    option = _PROPOSE[UID(transfer_syntax)]
+    return dcmtk("storescu", "-v", "-R", option, "-aet", "STORESCU", "-aec", called, "127.0.0.1", port, path)
+
+
+def eventually(probe: Callable[[], Any], *, timeout: float = 60.0) -> Any:
+    """Ask `probe` until its answer is true, and return it; for peers that cannot notify."""
+    deadline = time.monotonic() + timeout
+    while not (answer := probe()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout:.0f} s in vain; the last answer was {answer!r}")
+        time.sleep(_POLL)
+    return answer
+
+
+class StoreScp:
+    """DCMTK's storescp writing into a folder."""
+
+    ae_title = "STORESCP"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True)
+        arguments = ["+xa", "-aet", self.ae_title, "-od", str(self.folder), str(self.port)]
+        self._process = subprocess.Popen([_find("storescp"), *arguments])
+        eventually(lambda: dcmtk("echoscu", "127.0.0.1", self.port).returncode == 0, timeout=20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(20)
+
+    def files(self) -> tuple[Path, ...]:
+        return tuple(sorted(self.folder.iterdir()))
+
+
+class StubbornArchive(Archive):
+    """An archive that answers every C-STORE with `status` until that is set to 0."""
+
+    def __init__(self, folder: Path, *, ae_title: str, status: int) -> None:
+        super().__init__(folder, ae_title=ae_title)
+        self.status = status
+
+    def store(self, event: Event) -> int:
+        return self.status or super().store(event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One C-STORE request, byte for byte; nothing in it need be true."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_set: bytes
+
+
+def request(dataset: FileDataset) -> Request:
+    """The honest request for `dataset`."""
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    encoded = encode(dataset, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
+    assert encoded is not None
+    return Request(
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        transfer_syntax_uid=str(syntax),
+        data_set=encoded,
+    )
+
+
+@contextmanager
+def associated(
+    port: int, contexts: Sequence[tuple[str, str]], *, called: str = Gateway.ae_title
+) -> Iterator[Association]:
+    """An association as the modality ``MODALITY``; released in the end."""
+    ae = AE(ae_title="MODALITY")
+    ae.connection_timeout = 10
+    for sop_class, transfer_syntax in dict.fromkeys(contexts):
+        ae.add_requested_context(sop_class, transfer_syntax)
+    association = ae.associate("127.0.0.1", port, ae_title=called)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def c_store(association: Association, wanted: Request) -> int | None:
+    """Send `wanted` as it is; the status, or None when the peer went away.
+
+    pynetdicom's own ``send_c_store`` encodes a data set, and so cannot send a broken one.
+    """
+    context = next(
+        c
+        for c in association.accepted_contexts
+        if (c.abstract_syntax, c.transfer_syntax[0]) == (wanted.sop_class_uid, wanted.transfer_syntax_uid)
+    )
+    primitive = C_STORE()
+    primitive.MessageID = 1
+    primitive.Priority = 2
+    primitive.AffectedSOPClassUID = wanted.sop_class_uid
+    primitive.AffectedSOPInstanceUID = wanted.sop_instance_uid
+    primitive.DataSet = io.BytesIO(wanted.data_set)
+    association._reactor_checkpoint.clear()
+    while not association._is_paused:
+        time.sleep(0.0001)
+    association.dimse.send_msg(primitive, context.context_id)
+    _, response = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    return None if response is None else response.Status
+
+
+def send(datasets: Sequence[FileDataset], port: int, *, called: str = Gateway.ae_title) -> list[int | None]:
+    """Send data sets on one association and return the statuses."""
+    requests = [request(dataset) for dataset in datasets]
+    contexts = [(r.sop_class_uid, r.transfer_syntax_uid) for r in requests]
+    with associated(port, contexts, called=called) as association:
+        assert association.is_established
+        return [c_store(association, wanted) for wanted in requests]
+
+
+def of_modality(held: Sequence[StoredInstance | OrthancInstance], study: str) -> Counter[str]:
+    """How many instances of each modality there are of one study."""
+    return Counter(i.modality for i in held if i.study_instance_uid == study)
+
+
+def instances(gateway: Gateway) -> list[dict[str, Any]]:
+    """The rows of the ledger's instance table, in the order of arrival."""
+    return _rows(gateway, "SELECT * FROM instance ORDER BY id")
+
+
+def deliveries(gateway: Gateway) -> list[dict[str, Any]]:
+    """The rows of the ledger's delivery table."""
+    return _rows(gateway, "SELECT * FROM delivery ORDER BY id")
+
+
+def _rows(gateway: Gateway, query: str) -> list[dict[str, Any]]:
+    ledger = gateway.settings.folder / "spool" / "ledger.sqlite"
+    connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=30)
+    try:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(query)]
+    finally:
+        connection.close()
