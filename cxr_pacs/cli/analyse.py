@@ -8,12 +8,13 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset, FileDataset
+from pydicom import FileDataset, dcmread
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cxr_pacs.errors import EvidenceError
@@ -80,18 +81,24 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 def _analyse(settings: Settings, files: Sequence[Path], out: Path) -> list[_Line]:
     reader = Reader(settings, open_engine(settings.model))
     now = time.time()
-    lines = []
-    for path in files:
-        try:
-            line = _Line(path=path, reading=reader.read(path, now))
-        except OSError as error:
-            unread = Decision(outcome=Outcome.HOLD, rung="file", reason=f"Cannot be read: {error.strerror}.")
-            line = _Line(path=path, reading=Reading(decision=unread), error=unread.reason)
-        lines.append(line)
-    by_study = sorted((line for line in lines if line.reading.heatmap), key=_study)
+    lines = [_read(reader, path, out, now) for path in files]
+    by_study = sorted((line for line in lines if line.objects), key=_study)
     for _, group in itertools.groupby(by_study, key=_study):
         _report_study(reader, list(group), out, now)
     return lines
+
+
+def _read(reader: Reader, path: Path, out: Path, now: float) -> _Line:
+    try:
+        reading = reader.read(path, now)
+    except OSError as error:
+        unread = Decision(outcome=Outcome.HOLD, rung="file", reason=f"Cannot be read: {error.strerror}.")
+        return _Line(path=path, reading=Reading(decision=unread), error=unread.reason)
+    if reading.heatmap is None:
+        return _Line(path=path, reading=reading)
+    # A folder may be large: the picture goes to the disk at once.
+    written = _write(reading.heatmap, out)
+    return _Line(path=path, reading=replace(reading, heatmap=None), objects=[written])
 
 
 def _study(line: _Line) -> str:
@@ -100,17 +107,12 @@ def _study(line: _Line) -> str:
 
 
 def _report_study(reader: Reader, lines: list[_Line], out: Path, now: float) -> None:
-    instances: list[ReadInstance] = []
-    heatmaps: list[Dataset] = []
-    for line in lines:
-        reading = line.reading
-        if reading.header is None or reading.findings is None or reading.heatmap is None:
-            continue
-        instances.append(
-            ReadInstance(header=reading.header, findings=reading.findings, quality=reading.quality)
-        )
-        heatmaps.append(reading.heatmap)
-        line.objects.append(_write(reading.heatmap, out))
+    instances = [
+        ReadInstance(header=reading.header, findings=reading.findings, quality=reading.quality)
+        for reading in (line.reading for line in lines)
+        if reading.header is not None and reading.findings is not None
+    ]
+    heatmaps = [dcmread(path, stop_before_pixels=True) for line in lines for path in line.objects]
     try:
         report = _write(reader.report(instances, heatmaps, None, now), out)
     except EvidenceError as error:
@@ -156,11 +158,13 @@ def _print_table(lines: Sequence[_Line]) -> None:
     for line in lines:
         decision = line.reading.decision
         colour = {Outcome.ACCEPT: "green", Outcome.SKIP: "dim", Outcome.HOLD: "yellow"}[decision.outcome]
+        said = decision.reason + _scores(line.reading)
+        error = f"\n[red]{escape(line.error)}[/red]" if line.error else ""
         table.add_row(
-            line.path.name,
+            escape(line.path.name),
             f"[{colour}]{decision.outcome}[/{colour}]",
-            decision.rung,
-            decision.reason + _scores(line.reading) + (f"\n[red]{line.error}[/red]" if line.error else ""),
+            escape(decision.rung),
+            escape(said) + error,
         )
     # A table that is not looked at by a terminal is read by a file: let it be wide enough.
     Console(width=None if sys.stdout.isatty() else 160).print(table)

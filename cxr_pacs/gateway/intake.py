@@ -1,4 +1,4 @@
-"""Intake: a received instance becomes a durable file and a row of the ledger, or is refused with a sentence."""
+"""Intake: a received instance becomes a durable file and a ledger row, or is refused with a sentence."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Intake:
             self._record(replace(arrival, study_instance_uid=str(header.StudyInstanceUID), file=file))
 
     def refuse_context(self, calling_ae_title: str, abstract_syntax: str) -> None:
-        """Record that a peer proposed a SOP class that the gateway does not read; once for each peer and class."""
+        """Record, once for each peer and class, a proposed SOP class that the gateway does not read."""
         name = UID(abstract_syntax).name
         reason = f"{name} was proposed and not accepted: the gateway does not read this SOP class."
         logger.warning("%s: %s", calling_ae_title, reason)

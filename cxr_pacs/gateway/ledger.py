@@ -336,8 +336,8 @@ def _findings(document: dict[str, Any]) -> Findings:
 def open_ledger(url: str) -> Ledger:
     """Open the database at `url` and make its tables.
 
-    SQLite is set to WAL and ``synchronous=FULL``: what was committed survives a power failure. Its file is made
-    readable by its owner only.
+    SQLite is set to WAL and ``synchronous=FULL``: what was committed survives a power failure. Its file is
+    made readable by its owner only.
 
     Raises
     ------

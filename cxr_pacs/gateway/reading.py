@@ -1,9 +1,9 @@
-"""One journey through the stages: a file in, its decision, findings and heatmap out; instances in, a report out."""
+"""Through the stages: a file in, its decision, findings and heatmap out; instances in, a report out."""
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Callable, Sequence
+import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,7 +142,7 @@ class Reader:
         return evidence.Stamp(
             site_namespace=self._namespace,
             configuration_digest=self._output_digest,
-            made_at=datetime.datetime.fromtimestamp(made_at, tz=datetime.UTC),
+            made_at=dt.datetime.fromtimestamp(made_at, tz=dt.UTC),
             software_version=__version__,
         )
 

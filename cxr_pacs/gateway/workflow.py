@@ -1,9 +1,9 @@
 """The durable steps of one study: analyse each instance, report when quiet, deliver each object.
 
-DBOS executes, the ledger is the truth. A workflow carries ids of ledger rows and the number of its attempt, nothing
-else. Each one is a single action that may be done twice: it looks at the ledger first, makes the same bytes under
-the same UIDs again, and commits its outcome together with the next workflow's enqueue in one transaction. So a
-process may die anywhere, and the next one goes on.
+DBOS executes, the ledger is the truth. A workflow carries the id of a ledger row and the number of its attempt,
+nothing else. Each one is a single action that may be done twice: it looks at the ledger first, makes the same
+bytes under the same UIDs again, and commits its outcome together with the enqueue of the next workflow in one
+transaction. So a process may die anywhere, and the next one goes on.
 
 ::
 
@@ -131,7 +131,7 @@ class StudyWorkflows:
             options["queue_partition_key"] = partition
         self._client.enqueue_in_transaction(connection, options, row_id, attempt)
 
-    # -- analyse ------------------------------------------------------------------------------------------------
+    # -- analyse --
 
     def _analyse(self, instance_id: int, attempt: int) -> str:
         try:
@@ -186,7 +186,7 @@ class StudyWorkflows:
         logger.info("instance %d: %s (%s) %s", instance_id, decision.outcome, decision.rung, decision.reason)
         return decision.outcome.value
 
-    # -- report -------------------------------------------------------------------------------------------------
+    # -- report --
 
     def _schedule_report(self, connection: sa.Connection, instance_id: int) -> None:
         """Look at the study again when its quiet period can be over; the last instance's look is the one."""
@@ -253,7 +253,7 @@ class StudyWorkflows:
             raise ValueError(f"instance {row.id} has no findings")
         return ReadInstance(header=self._header(row.file), findings=row.findings, quality=row.quality)
 
-    # -- deliver ------------------------------------------------------------------------------------------------
+    # -- deliver --
 
     def _owe(self, connection: sa.Connection, result_id: int) -> None:
         for destination in self._settings.destination:
@@ -292,7 +292,7 @@ class StudyWorkflows:
                 self._ledger.finish_delivery(connection, delivery_id, state=state, now=now, reason=reason)
         return state
 
-    # -- files --------------------------------------------------------------------------------------------------
+    # -- files --
 
     def _keep(self, made: FileDataset) -> str:
         buffer = io.BytesIO()
