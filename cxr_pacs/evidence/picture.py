@@ -1,0 +1,252 @@
+"""The heatmap as a picture: radiograph, class activation map in colour, and a caption that says what it is.
+
+The caption stands below the radiograph, never on it. Everything is drawn at the size of the result: the source is
+area-averaged first.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from cxr_pacs.errors import EvidenceError
+from cxr_pacs.inference.findings import ClassScore
+
+__all__ = ["Caption", "HeatmapPicture", "render"]
+
+LONGEST_SIDE: Final = 1024
+# smaller radiographs are enlarged, so that radiograph and caption keep a sensible proportion
+SHORTEST_LONG_SIDE: Final = 640
+NARROWEST: Final = 512
+
+_OPACITY: Final = 0.55
+# below this share of the maximum nothing is painted
+_FLOOR: Final = 0.05
+
+_BLACK: Final = (0, 0, 0)
+_WHITE: Final = (235, 235, 235)
+_GREY: Final = (175, 175, 175)
+_AMBER: Final = (255, 190, 60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeatmapPicture:
+    """A source image as displayed, and the map that explains one class of it.
+
+    Attributes
+    ----------
+    pixels : float32 ndarray, shape (rows, columns)
+        P-values in [0, 1].
+    saliency : float32 ndarray, shape (rows, columns)
+        In [0, 1]: share of the strongest contribution to the class's logit; all zero where nothing argues for it.
+    shown : ClassScore
+        Whose map it is.
+    aspect : float
+        Row spacing divided by column spacing, 1 for square pixels.
+    """
+
+    pixels: NDArray[np.float32]
+    saliency: NDArray[np.float32]
+    shown: ClassScore
+    aspect: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caption:
+    """The words below a heatmap, free of patient identity.
+
+    Attributes
+    ----------
+    title : str
+        Class and certainty.
+    lines : tuple of str
+        What else must be known to read the picture.
+    warning : str
+        The disclaimer.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    warning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    text: str
+    font: ImageFont.FreeTypeFont
+    colour: tuple[int, int, int]
+
+
+def render(picture: HeatmapPicture, caption: Caption) -> NDArray[np.uint8]:
+    """Draw `picture` with `caption` below it.
+
+    Returns
+    -------
+    uint8 ndarray, shape (height, width, 3)
+        RGB, no side longer than 1024. The radiograph stands at the top, centred where the caption is wider; its
+        pixels are square.
+
+    Raises
+    ------
+    EvidenceError
+        Radiograph and map are empty, differ in shape, or hold values that are not finite.
+    """
+    _require_sound(picture)
+    width, height, strip = _layout(picture, caption)
+    radiograph = overlay(_resized(picture.pixels, width, height), _resized(picture.saliency, width, height))
+    canvas = np.zeros((height + strip.shape[0], strip.shape[1], 3), np.uint8)
+    left = (strip.shape[1] - width) // 2
+    canvas[:height, left : left + width] = radiograph
+    canvas[height:] = strip
+    return canvas
+
+
+def overlay(grey: NDArray[np.float32], share: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Paint the map `share` over the radiograph `grey` (both in [0, 1], same shape) as RGB.
+
+    Opacity grows with the share, so that the radiograph shows through everywhere and is untouched where the share
+    is next to nothing.
+    """
+    paint, keep = _palette()
+    index = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
+    luminance = np.clip(grey, 0, 1) * np.float32(255) * keep[index]
+    return np.rint(paint[index] + luminance[..., None]).astype(np.uint8)
+
+
+@functools.cache
+def _palette() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Colour times opacity, and what is kept of the radiograph, for each of 256 shares.
+
+    The colours are those of *plasma*, even in perceived lightness and readable with colour-vision deficiency.
+    """
+    ramp = np.arange(256, dtype=np.uint8)
+    colours = cv2.applyColorMap(ramp, cv2.COLORMAP_PLASMA).reshape(256, 3)[:, ::-1].astype(np.float32)
+    share = ramp.astype(np.float32) / 255
+    opacity = _OPACITY * np.sqrt(np.clip((share - _FLOOR) / (1 - _FLOOR), 0, 1))
+    return colours * opacity[:, None], (1 - opacity).astype(np.float32)
+
+
+def _require_sound(picture: HeatmapPicture) -> None:
+    pixels, saliency = picture.pixels, picture.saliency
+    if pixels.ndim != 2 or 0 in pixels.shape or pixels.shape != saliency.shape:
+        raise EvidenceError(
+            f"a heatmap needs a radiograph and a map of one shape, not {pixels.shape} and {saliency.shape}"
+        )
+    if not (picture.aspect > 0 and np.isfinite(picture.aspect)):
+        raise EvidenceError(f"a heatmap needs a positive pixel aspect, not {picture.aspect}")
+    # a sum is finite exactly when all of these bounded values are, and needs no second array
+    if not np.isfinite(pixels.sum(dtype=np.float64) + saliency.sum(dtype=np.float64)):
+        raise EvidenceError("a heatmap cannot be drawn from values that are not finite")
+
+
+def _layout(picture: HeatmapPicture, caption: Caption) -> tuple[int, int, NDArray[np.uint8]]:
+    """Width and height of the radiograph in the result, and the caption drawn for it."""
+    rows, columns = picture.pixels.shape
+    square_rows = rows * picture.aspect
+    longest = max(columns, square_rows)
+    scale = min(max(longest, SHORTEST_LONG_SIDE), LONGEST_SIDE) / longest
+    lit = bool(picture.saliency.max() > _FLOOR)
+    width, height = _scaled(columns, scale), _scaled(square_rows, scale)
+    strip = _strip(max(width, NARROWEST), caption, lit=lit)
+    # a narrower radiograph may need a taller caption, so the fit is found step by step
+    while height + strip.shape[0] > LONGEST_SIDE:
+        height = LONGEST_SIDE - strip.shape[0]
+        width = _scaled(columns, height / square_rows)
+        strip = _strip(max(width, NARROWEST), caption, lit=lit)
+    return width, height, strip
+
+
+def _scaled(length: float, scale: float) -> int:
+    return max(1, round(length * scale))
+
+
+def _resized(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    """Area-averaged where it shrinks, bilinear where it grows; each axis for itself."""
+    rows, columns = values.shape
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    for size, shrinks in (((width, rows), width < columns), ((width, height), height < rows)):
+        if size != values.shape[::-1]:
+            values = cv2.resize(values, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return values
+
+
+def _strip(width: int, caption: Caption, *, lit: bool) -> NDArray[np.uint8]:
+    """The caption, `width` pixels wide, with the colour scale or, for a dark map, a sentence instead."""
+    size = 13 if width < 640 else 15
+    margin, leading = size, round(size * 1.45)
+    plain, bold = _font("DejaVuSans.ttf", size), _font("DejaVuSans-Bold.ttf", size)
+    legend = (
+        "Colour: relative contribution to the logit of this class, in per cent of the strongest in this image"
+        if lit
+        else "No region of this image argues for this class: nothing is coloured"
+    )
+    wanted = [
+        _Line(text=caption.title, font=_font("DejaVuSans-Bold.ttf", size + 3), colour=_WHITE),
+        *(_Line(text=line, font=plain, colour=_GREY) for line in caption.lines),
+        _Line(text=legend, font=plain, colour=_GREY),
+    ]
+    lines = list(_wrapped(wanted, width - 2 * margin))
+    warning = list(_wrapped([_Line(text=caption.warning, font=bold, colour=_AMBER)], width - 2 * margin))
+    scale_height = leading + size if lit else 0
+    height = 2 * (margin // 2) + leading * (len(lines) + len(warning)) + scale_height
+
+    strip = Image.new("RGB", (width, height), _BLACK)
+    draw = ImageDraw.Draw(strip)
+    top = _draw_lines(draw, lines, (margin, margin // 2), leading)
+    if lit:
+        _draw_scale(strip, plain, (margin, top), size)
+    _draw_lines(draw, warning, (margin, top + scale_height), leading)
+    return np.asarray(strip)
+
+
+def _draw_lines(
+    draw: ImageDraw.ImageDraw, lines: Sequence[_Line], origin: tuple[int, int], leading: int
+) -> int:
+    """Draw `lines` from `origin` downwards; returns where the next line begins."""
+    left, top = origin
+    for line in lines:
+        draw.text((left, top), line.text, font=line.font, fill=line.colour)
+        top += leading
+    return top
+
+
+def _draw_scale(strip: Image.Image, font: ImageFont.FreeTypeFont, origin: tuple[int, int], size: int) -> None:
+    """Colour scale as it looks over mid-grey, with ticks in per cent."""
+    left, top = origin
+    length = min(360, strip.width - 4 * size)
+    share = np.tile(np.linspace(0, 1, length, dtype=np.float32), (size - 2, 1))
+    strip.paste(Image.fromarray(overlay(np.full_like(share, 0.5), share)), (left, top + 2))
+    draw = ImageDraw.Draw(strip)
+    for percent, anchor in ((0, "la"), (25, "ma"), (50, "ma"), (75, "ma"), (100, "ra")):
+        x = left + round(percent / 100 * (length - 1))
+        draw.line((x, top + size, x, top + size + 3), fill=_GREY)
+        draw.text((x, top + size + 4), f"{percent} %", font=font, fill=_GREY, anchor=anchor)
+
+
+def _wrapped(lines: Sequence[_Line], width: int) -> Iterator[_Line]:
+    """`lines` broken at spaces so that each fits `width` where its words do."""
+    for line in lines:
+        current = ""
+        for word in line.text.split():
+            longer = f"{current} {word}".lstrip()
+            if current and line.font.getlength(longer) > width:
+                yield _Line(text=current, font=line.font, colour=line.colour)
+                longer = word
+            current = longer
+        yield _Line(text=current, font=line.font, colour=line.colour)
+
+
+@functools.cache
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    data = (resources.files(__package__) / "fonts" / name).read_bytes()
+    # the basic layout engine is in every Pillow, so that the same words give the same pixels everywhere
+    return ImageFont.truetype(io.BytesIO(data), size, layout_engine=ImageFont.Layout.BASIC)

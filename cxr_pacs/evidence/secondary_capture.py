@@ -1,0 +1,154 @@
+"""The heatmap as an RGB Secondary Capture (PS3.3 A.8.1): a picture for people, beside the report for machines.
+
+Its pixels are resampled, so it carries no spacing: nobody can measure on it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pydicom import Dataset, FileDataset
+from pydicom.uid import (
+    UID,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+    SecondaryCaptureImageStorage,
+)
+
+from cxr_pacs.errors import EvidenceError
+from cxr_pacs.evidence import codes
+from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
+from cxr_pacs.evidence.picture import Caption, HeatmapPicture, render
+from cxr_pacs.evidence.provenance import DISCLAIMER, Output, frame, settle_character_set
+from cxr_pacs.evidence.source import ReadInstance, image_reference, required_uid, single, values
+from cxr_pacs.inference.findings import ClassScore, Findings
+
+__all__ = ["SERIES_NUMBER", "heatmap", "heatmap_uid"]
+
+SERIES_NUMBER: Final = 9002
+SERIES_DESCRIPTION: Final = "AI CXR heatmap - not for primary diagnosis"
+
+_ORIENTATION: Final = re.compile(r"[APLRHF]{1,3}")
+_LOSSY_SYNTAXES: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
+
+
+def heatmap(instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp) -> FileDataset:
+    """Secondary Capture of the radiograph with the map of one class over it.
+
+    Parameters
+    ----------
+    instance : ReadInstance
+        The source image; it is not changed.
+    picture : HeatmapPicture
+        Its pixels as displayed, and the map.
+    stamp : Stamp
+        Pins UIDs and times: the same arguments give the same bytes.
+
+    Raises
+    ------
+    EvidenceError
+        The source cannot be referenced, the class is not among its findings or has no code, or the picture is
+        unsound.
+
+    References
+    ----------
+    PS3.3 C.8.6.1 and C.8.6.2 (SC Equipment, SC Image), C.7.6.1 (General Image), C.7.6.3 (Image Pixel);
+    PS3.16 CID 7202, CID 7180.
+    """
+    findings, shown = instance.findings, picture.shown
+    if shown not in findings.scores:
+        raise EvidenceError(f"the findings hold no score {shown.head}/{shown.label} as the heatmap shows it")
+    header, model = instance.header, findings.model
+    number = single(header, "InstanceNumber")
+    dataset = frame(
+        header,
+        Output(
+            sop_class_uid=SecondaryCaptureImageStorage,
+            sop_instance_uid=heatmap_uid(header, findings, shown, stamp),
+            series_instance_uid=series_uid(
+                stamp, required_uid(header, "StudyInstanceUID"), model.digest, "heatmap"
+            ),
+            modality="OT",
+            series_description=SERIES_DESCRIPTION,
+            series_number=SERIES_NUMBER,
+            instance_number=max(1, int(number)) if number.isdecimal() else 1,
+        ),
+        model,
+        stamp,
+    )
+    _describe_capture(dataset)
+    _describe_derivation(dataset, instance, shown)
+    _set_pixels(dataset, picture, findings)
+    settle_character_set(dataset, header)
+    return dataset
+
+
+def heatmap_uid(header: Dataset, findings: Findings, shown: ClassScore, stamp: Stamp) -> UID:
+    """SOP Instance UID of the heatmap of class `shown` made from the image of `header`."""
+    source = required_uid(header, "SOPInstanceUID")
+    return instance_uid(stamp, [source], findings.model.digest, f"heatmap|{shown.head}|{shown.label}")
+
+
+def _describe_capture(dataset: Dataset) -> None:
+    dataset.ConversionType = "WSD"
+    dataset.DateOfSecondaryCapture = dataset.ContentDate
+    dataset.TimeOfSecondaryCapture = dataset.ContentTime
+    dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+    dataset.BurnedInAnnotation = "NO"  # the words in the picture identify nobody (PS3.3 C.7.6.1)
+    dataset.RecognizableVisualFeatures = "NO"
+    dataset.BodyPartExamined = "CHEST"
+
+
+def _describe_derivation(dataset: Dataset, instance: ReadInstance, shown: ClassScore) -> None:
+    header, model = instance.header, instance.findings.model
+    source = image_reference(header)
+    source.PurposeOfReferenceCodeSequence = [codes.item(codes.SOURCE_IMAGE)]
+    dataset.SourceImageSequence = [source]
+    dataset.DerivationCodeSequence = [codes.item(codes.CLASS_ACTIVATION)]
+    dataset.DerivationDescription = (
+        f"Class activation map of class {shown.label} of head {shown.head}, from the last feature map of "
+        f"{model.name} {model.version}, painted over the displayed radiograph, resampled. {DISCLAIMER}."
+    )[:1024]
+    orientation = values(header, "PatientOrientation")
+    known = len(orientation) == 2 and all(_ORIENTATION.fullmatch(axis) for axis in orientation)
+    dataset.PatientOrientation = orientation if known else []
+    dataset.LossyImageCompression = "01" if _was_lossy(header) else "00"
+
+
+def _was_lossy(header: Dataset) -> bool:
+    """Whether the source ever went through lossy compression; that stays so (PS3.3 C.7.6.1.1.5)."""
+    meta = getattr(header, "file_meta", None)
+    syntax = meta.get("TransferSyntaxUID") if meta is not None else None
+    return single(header, "LossyImageCompression") == "01" or syntax in _LOSSY_SYNTAXES
+
+
+def _set_pixels(dataset: Dataset, picture: HeatmapPicture, findings: Findings) -> None:
+    pixels = render(picture, _caption(picture.shown, findings))
+    dataset.SamplesPerPixel = 3
+    dataset.PhotometricInterpretation = "RGB"
+    dataset.PlanarConfiguration = 0
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    dataset.PixelRepresentation = 0
+    # PS3.5 8.1.1: an odd number of bytes is padded
+    dataset.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)
+    dataset["PixelData"].VR = "OB"
+
+
+def _caption(shown: ClassScore, findings: Findings) -> Caption:
+    model = findings.model
+    labels = [score.label for score in findings.head(shown.head)]
+    name = codes.coded_class(shown.label).name
+    verdict = "reached" if shown.passed else "not reached"
+    return Caption(
+        title=f"{name[:1].upper()}{name[1:]}: certainty {100 * shown.score:.1f} %",
+        lines=(
+            f"Head {shown.head}: {codes.question(labels)}. "
+            f"Decision threshold {100 * shown.threshold:.1f} % {verdict}.",
+            f"{model.name} {model.version}. {model.intended_use}",
+        ),
+        warning=DISCLAIMER,
+    )

@@ -1,0 +1,258 @@
+"""The findings of one study as a Comprehensive 3D SR after TID 1500 (IHE AI Results, Rev. 1.1, 6.5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import highdicom as hd
+from pydicom import Dataset, FileDataset
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+)
+
+from cxr_pacs.errors import EvidenceError
+from cxr_pacs.evidence import codes
+from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
+from cxr_pacs.evidence.provenance import DISCLAIMER, Output, common_model, frame, settle_character_set
+from cxr_pacs.evidence.secondary_capture import heatmap_uid
+from cxr_pacs.evidence.source import (
+    ReadInstance,
+    image_reference,
+    number,
+    referenced_requests,
+    references,
+    reported_procedures,
+    required_uid,
+    single,
+    values,
+)
+from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity
+
+__all__ = ["SERIES_NUMBER", "report"]
+
+SERIES_NUMBER: Final = 9001
+SERIES_DESCRIPTION: Final = f"AI CXR findings - {DISCLAIMER}"
+
+_CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
+_PROJECTION_IMAGES: Final = frozenset(
+    {
+        ComputedRadiographyImageStorage,
+        DigitalXRayImageStorageForPresentation,
+        DigitalXRayImageStorageForProcessing,
+    }
+)
+
+
+def report(
+    instances: Sequence[ReadInstance],
+    heatmaps: Sequence[Dataset],
+    predecessor: Dataset | None,
+    stamp: Stamp,
+) -> FileDataset:
+    """One report on all images of a study that were read.
+
+    Each class of each head is a measurement group of its image: finding, certainty in per cent, whether the decision
+    threshold is reached, algorithm, site, source image, and the heatmap where there is one. The document is complete,
+    preliminary and unverified: no human signed it.
+
+    Parameters
+    ----------
+    instances : sequence of ReadInstance
+        At least one; all of one study, read by one model. Their order does not matter.
+    heatmaps : sequence of Dataset
+        What `heatmap` made from them; all become evidence.
+    predecessor : Dataset or None
+        The report that this one replaces.
+    stamp : Stamp
+        Pins UIDs and times: the same arguments give the same bytes.
+
+    Raises
+    ------
+    EvidenceError
+        No instance, several studies or models, a class without a code, or a source that cannot be referenced.
+
+    References
+    ----------
+    PS3.3 A.35.13, C.17.1 to C.17.3; PS3.16 TID 1500, TID 1501, TID 4019, TID 1004.
+    """
+    model = common_model(instances)
+    read = sorted(instances, key=lambda instance: required_uid(instance.header, "SOPInstanceUID"))
+    headers = [instance.header for instance in read]
+    evidence = references([*headers, *heatmaps])
+    if len(evidence) != 1:
+        raise EvidenceError("a report covers images and heatmaps of one study only: split them by study")
+
+    lead = headers[0]
+    dataset = frame(lead, _output(headers, predecessor, model, stamp), model, stamp)
+    dataset.CompletionFlag = "COMPLETE"
+    dataset.PreliminaryFlag = "PRELIMINARY"
+    dataset.VerificationFlag = "UNVERIFIED"
+    dataset.PerformedProcedureCodeSequence = []
+    dataset.ReferencedPerformedProcedureStepSequence = []
+    dataset.CurrentRequestedProcedureEvidenceSequence = evidence
+    if requests := referenced_requests(lead):
+        dataset.ReferencedRequestSequence = requests
+    if predecessor is not None:
+        dataset.PredecessorDocumentsSequence = references([predecessor])
+    dataset.update(_content(read, heatmaps, stamp))
+    settle_character_set(dataset, lead)
+    return dataset
+
+
+def _output(
+    headers: Sequence[Dataset], predecessor: Dataset | None, model: ModelIdentity, stamp: Stamp
+) -> Output:
+    sources = [required_uid(header, "SOPInstanceUID") for header in headers]
+    study = required_uid(headers[0], "StudyInstanceUID")
+    return Output(
+        sop_class_uid=Comprehensive3DSRStorage,
+        sop_instance_uid=instance_uid(stamp, sources, model.digest, "report"),
+        series_instance_uid=series_uid(stamp, study, model.digest, "report"),
+        modality="SR",
+        series_description=SERIES_DESCRIPTION,
+        series_number=SERIES_NUMBER,
+        instance_number=1 if predecessor is None else int(predecessor.InstanceNumber) + 1,
+    )
+
+
+def _content(read: Sequence[ReadInstance], heatmaps: Sequence[Dataset], stamp: Stamp) -> Dataset:
+    """The content tree (TID 1500), its root container."""
+    findings = read[0].findings
+    drawn = {str(heatmap.SOPInstanceUID): heatmap for heatmap in heatmaps}
+    headers = [instance.header for instance in read]
+    library = [_library_entry(header) for header in headers]
+    tree = hd.sr.MeasurementReport(
+        observation_context=_observer(findings.model),
+        procedure_reported=reported_procedures(headers[0]) or codes.PLAIN_CHEST_XRAY,
+        imaging_measurements=[
+            _group(instance, score, drawn, stamp) for instance in read for score in instance.findings.scores
+        ],
+        title=codes.REPORT_TITLE,
+        referenced_images=[entry for entry in library if entry is not None] if all(library) else None,
+    )
+    root = tree[0]
+    root.ContentSequence.append(_remarks(read))
+    return root
+
+
+def _observer(model: ModelIdentity) -> hd.sr.ObservationContext:
+    """TID 1001 with the model's artefact as device observer (TID 1004)."""
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=model.device_uid,
+        name=model.name,
+        manufacturer_name=model.manufacturer,
+        model_name=f"{model.name} {model.version}",
+    )
+    return hd.sr.ObservationContext(
+        observer_device_context=hd.sr.ObserverContext(codes.DEVICE, device),
+    )
+
+
+def _group(
+    instance: ReadInstance, score: ClassScore, drawn: Mapping[str, Dataset], stamp: Stamp
+) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """Measurement group (TID 1501) of one class of one image."""
+    header, findings = instance.header, instance.findings
+    source = image_reference(header)
+    reference = (source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID)
+    kind = f"tracking|{score.head}|{score.label}"
+    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=instance_uid(stamp, [reference[1]], findings.model.digest, kind),
+            identifier=f"{score.head}/{score.label}",
+        ),
+        finding_type=codes.coded_class(score.label).finding,
+        algorithm_id=_algorithm(findings, score),
+        finding_sites=[hd.sr.FindingSite(codes.LUNG)],
+        measurements=[hd.sr.Measurement(codes.CERTAINTY, round(100 * score.score, 2), codes.PERCENT)],
+        qualitative_evaluations=[
+            hd.sr.QualitativeEvaluation(codes.THRESHOLD_REACHED, codes.YES if score.passed else codes.NO)
+        ],
+        source_images=[hd.sr.SourceImageForMeasurementGroup(*reference)],
+    )
+    picture = drawn.get(heatmap_uid(header, findings, score, stamp))
+    if picture is not None:
+        group[0].ContentSequence.append(
+            hd.sr.ImageContentItem(
+                codes.ILLUSTRATION, picture.SOPClassUID, picture.SOPInstanceUID, relationship_type=_CONTAINS
+            )
+        )
+    return group
+
+
+def _algorithm(findings: Findings, score: ClassScore) -> hd.sr.AlgorithmIdentification:
+    """Algorithm Identification (TID 4019), with all that decides a score as parameters."""
+    model = findings.model
+    return hd.sr.AlgorithmIdentification(
+        name=model.name,
+        version=model.version,
+        manufacturer=model.manufacturer,
+        family=codes.ALGORITHM_FAMILY,
+        parameters=[
+            f"weights sha256:{model.digest}",
+            f"preprocessing {model.preprocessing}",
+            f"head {score.head}: {_question(findings, score.head)}",
+            f"decision threshold {100 * score.threshold:.2f} %",
+        ],
+    )
+
+
+def _question(findings: Findings, head: str) -> str:
+    return codes.question([score.label for score in findings.head(head)])
+
+
+def _remarks(read: Sequence[ReadInstance]) -> hd.sr.ContainerContentItem:
+    """Qualitative Evaluations (TID 1500 rows 12 and 14): what a reader must know beside the numbers."""
+    findings = read[0].findings
+    heads = dict.fromkeys(score.head for score in findings.scores)
+    sentences = [
+        f"{DISCLAIMER}. {findings.model.intended_use}",
+        *(f"Certainties of head {head} answer: {_question(findings, head)}." for head in heads),
+    ]
+    container = hd.sr.ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=_CONTAINS)
+    container.ContentSequence = hd.sr.ContentSequence(
+        [
+            *(hd.sr.TextContentItem(codes.COMMENT, text, _CONTAINS) for text in sentences),
+            *(_quality(instance.header, remark) for instance in read for remark in instance.quality),
+        ]
+    )
+    return container
+
+
+def _quality(header: Dataset, remark: str) -> hd.sr.TextContentItem:
+    """A remark on the quality of one image, inferred from that image."""
+    source = image_reference(header)
+    text = hd.sr.TextContentItem(codes.QUALITY, remark, _CONTAINS)
+    image = hd.sr.ImageContentItem(
+        codes.SOURCE_IMAGE,
+        source.ReferencedSOPClassUID,
+        source.ReferencedSOPInstanceUID,
+        relationship_type=hd.sr.RelationshipTypeValues.INFERRED_FROM,
+    )
+    text.ContentSequence = hd.sr.ContentSequence([image])
+    return text
+
+
+def _library_entry(header: Dataset) -> Dataset | None:
+    """What the Image Library (TID 1600 to 1603) says of an image, None where the header does not hold it all."""
+    entry = image_reference(header)
+    entry.SOPClassUID, entry.SOPInstanceUID = entry.ReferencedSOPClassUID, entry.ReferencedSOPInstanceUID
+    entry.Modality = single(header, "Modality")
+    orientation = values(header, "PatientOrientation")
+    rows, columns = number(header, "Rows"), number(header, "Columns")
+    spacing = values(header, "ImagerPixelSpacing")
+    if entry.SOPClassUID not in _PROJECTION_IMAGES or len(orientation) != 2 or len(spacing) != 2:
+        return None
+    if entry.Modality not in {"CR", "DX"} or not rows or not columns:
+        return None
+    entry.PatientOrientation = orientation
+    entry.Rows, entry.Columns = rows, columns
+    try:
+        entry.ImagerPixelSpacing = [float(value) for value in spacing]
+    except ValueError:
+        return None
+    return entry
