@@ -1,0 +1,24 @@
+"""A DICOM dataset in, a chest radiograph as an array out. No network, no model."""
+
+from __future__ import annotations
+
+from cxr_pacs.radiograph.geometry import Geometry, squash
+from cxr_pacs.radiograph.header import HeaderFacts, ImageDescription, read_header
+from cxr_pacs.radiograph.rendering import Radiograph, read_radiograph
+from cxr_pacs.radiograph.selection import Decision, Outcome, SelectionPolicy, decide
+from cxr_pacs.radiograph.transfer_syntaxes import decodable_transfer_syntaxes
+
+__all__ = [
+    "Decision",
+    "Geometry",
+    "HeaderFacts",
+    "ImageDescription",
+    "Outcome",
+    "Radiograph",
+    "SelectionPolicy",
+    "decide",
+    "decodable_transfer_syntaxes",
+    "read_header",
+    "read_radiograph",
+    "squash",
+]

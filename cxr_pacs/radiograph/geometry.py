@@ -1,0 +1,123 @@
+"""Crop and resize for the network, and the way back, so that a map over its input finds the source pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from cxr_pacs.radiograph.rendering import Radiograph
+
+__all__ = ["Geometry", "area_average", "squash"]
+
+_Picture = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """How a source picture became the network's square.
+
+    Attributes
+    ----------
+    rows, columns : int
+        The source picture.
+    top, left, height, width : int
+        The part of it that was kept: the bounding box of the valid pixels.
+    size : int
+        Side of the square that the part was squashed to.
+    """
+
+    rows: int
+    columns: int
+    top: int
+    left: int
+    height: int
+    width: int
+    size: int
+
+    def to_source(self, cells: _Picture) -> _Picture:
+        """Lay a map over the network's square back onto the source pixels.
+
+        Parameters
+        ----------
+        cells : float32 ndarray, shape (h, w)
+            Any grid that divides the square into equal cells, e.g. a feature map of 7 x 7.
+
+        Returns
+        -------
+        float32 ndarray, shape (rows, columns)
+            Bilinear between cell centres, constant beyond the outermost centres, 0 outside the kept part.
+        """
+        laid = np.zeros((self.rows, self.columns), np.float32)
+        kept = laid[self.top : self.top + self.height, self.left : self.left + self.width]
+        kept[:] = cv2.resize(
+            np.asarray(cells, np.float32), (self.width, self.height), interpolation=cv2.INTER_LINEAR
+        )
+        return laid
+
+
+def squash(radiograph: Radiograph, size: int) -> tuple[_Picture, Geometry]:
+    """Squash the valid part of a radiograph to a square, whatever its shape.
+
+    Both axes are stretched to `size`, so the pixels' aspect has no effect.
+
+    Parameters
+    ----------
+    radiograph : Radiograph
+        From `read_radiograph`.
+    size : int
+        Side of the square in pixels.
+
+    Returns
+    -------
+    float32 ndarray, shape (size, size)
+        P-values in [0, 1], averaged over area.
+    Geometry
+        The way back.
+    """
+    rows, columns = radiograph.pixels.shape
+    top, height = _extent(radiograph.valid, 1)
+    left, width = _extent(radiograph.valid, 0)
+    part = radiograph.pixels[top : top + height, left : left + width]
+    geometry = Geometry(rows=rows, columns=columns, top=top, left=left, height=height, width=width, size=size)
+    return area_average(part, (size, size)), geometry
+
+
+def _extent(valid: NDArray[np.bool_], axis: int) -> tuple[int, int]:
+    """Return where the valid part begins and how long it is, seen along `axis`."""
+    indices = np.flatnonzero(valid.any(axis=axis))
+    return int(indices[0]), int(indices[-1] - indices[0] + 1)
+
+
+def area_average(picture: _Picture, shape: tuple[int, int]) -> _Picture:
+    """Resize so that each output pixel is the mean of the source over the rectangle that it covers.
+
+    Source pixels are taken as constant squares, and covered fractions count; so enlarging is defined as well
+    and gives each output pixel the value of the source pixel in which it lies, blended at borders.
+
+    Parameters
+    ----------
+    picture : float32 ndarray, shape (rows, columns)
+        The source.
+    shape : (int, int)
+        Rows and columns of the result.
+
+    Returns
+    -------
+    float32 ndarray
+        Of `shape`, within the range of the source.
+    """
+    rows, columns = shape
+    if (rows <= picture.shape[0]) == (columns <= picture.shape[1]):
+        return _resize(picture, rows, columns)
+    # OpenCV averages by area only where both axes shrink or both grow; the two axes are independent.
+    return _resize(_resize(picture, picture.shape[0], columns), rows, columns)
+
+
+def _resize(picture: _Picture, rows: int, columns: int) -> _Picture:
+    resized = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, np.float32)
