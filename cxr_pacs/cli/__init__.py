@@ -34,10 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _configure_logging()
     try:
-        return _COMMANDS[options.command].run(options)
+        status: int = _COMMANDS[options.command].run(options)
     except ConfigurationError as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return CONFIGURATION_STATUS
+    return status
 
 
 def _configure_logging() -> None:

@@ -124,7 +124,7 @@ def _report_study(reader: Reader, lines: list[_Line], out: Path, now: float) -> 
 
 
 def _write(made: FileDataset, out: Path) -> Path:
-    """Write an object under its UID; one that is there already stays: the same UID means the same findings."""
+    """Write an object under its UID; what is there stays, since the same UID means the same findings."""
     target = out / f"{made.Modality}-{made.SOPInstanceUID}.dcm"
     if not target.exists():
         partial = target.with_suffix(".part")

@@ -1,13 +1,13 @@
 """The durable steps of one study: analyse each instance, report when quiet, deliver each object.
 
-DBOS executes, the ledger is the truth. A workflow carries the id of a ledger row and the number of its attempt,
-nothing else. Each one is a single action that may be done twice: it looks at the ledger first, makes the same
-bytes under the same UIDs again, and commits its outcome together with the enqueue of the next workflow in one
+DBOS executes, the ledger is the truth. A workflow carries the id of a ledger row and the number of its
+attempt, nothing else. Each one is a single action that may be done twice: it looks at the ledger first, makes
+the same bytes under the same UIDs again, and commits its outcome together with the enqueue of the next workflow in one
 transaction. So a process may die anywhere, and the next one goes on.
 
 ::
 
-    intake ─▶ analyse(instance) ─▶ report(study), after the quiet period ─▶ deliver(delivery) … deliver(delivery)
+    intake ─▶ analyse(instance) ─▶ report(study), after the quiet period ─▶ deliver(delivery) …
 """
 
 from __future__ import annotations
