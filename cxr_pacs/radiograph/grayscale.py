@@ -17,6 +17,8 @@ from cxr_pacs.errors import UnreadablePixels
 from cxr_pacs.radiograph.elements import first_item, first_number, integer, numbers, text, values
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydicom.dataset import Dataset
 
     from cxr_pacs.radiograph.pixels import StoredPixels
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["DisplayTable", "display_table", "is_for_processing", "processing_table"]
 
 _Values = NDArray[np.float64]
+_Codes = NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,14 +47,13 @@ class DisplayTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Input:
-    """Values on their way through the chain, and the range that they can nominally take."""
+    """Values on their way through the chain, by stored bit pattern, and whether they are signed."""
 
     values: _Values
-    low: float
-    high: float
+    signed: bool
 
 
-def display_table(dataset: Dataset, pixels: StoredPixels) -> DisplayTable:
+def display_table(dataset: Dataset, pixels: StoredPixels, visible: _Codes) -> DisplayTable:
     """Build the table of an image for presentation.
 
     Parameters
@@ -60,6 +62,8 @@ def display_table(dataset: Dataset, pixels: StoredPixels) -> DisplayTable:
         Its Modality LUT (PS3.3 C.11.1), VOI LUT (C.11.2) and Image Pixel (C.7.6.3) modules are read.
     pixels : StoredPixels
         Bits and sign of the stored values.
+    visible : unsigned integer ndarray, shape (n,)
+        Codes of visible pixels; a sample will do.
 
     Returns
     -------
@@ -74,7 +78,7 @@ def display_table(dataset: Dataset, pixels: StoredPixels) -> DisplayTable:
     """
     quality: list[str] = []
     modality = _modality(dataset, pixels, quality)
-    shown = _voi(dataset, modality, quality)
+    shown = _voi(dataset, modality, visible, quality)
     if shown.min() < 0 or shown.max() > 1:
         quality.append("VOI LUT has entries beyond its stated bits; they were shown as white.")
         shown = np.clip(shown, 0, 1)
@@ -89,9 +93,7 @@ def is_for_processing(dataset: Dataset) -> bool:
     return by_class or text(dataset, "PresentationIntentType") == "FOR PROCESSING"
 
 
-def processing_table(
-    dataset: Dataset, pixels: StoredPixels, histogram: NDArray[np.integer[Any]]
-) -> DisplayTable:
+def processing_table(dataset: Dataset, pixels: StoredPixels, visible: _Codes) -> DisplayTable:
     """Build the table of an image for processing from what its values say of the X-ray beam.
 
     Parameters
@@ -100,8 +102,8 @@ def processing_table(
         Its Pixel Intensity Relationship and its sign are read (PS3.3 C.8.11.3.1.2).
     pixels : StoredPixels
         Bits and sign of the stored values.
-    histogram : integer ndarray, shape (2**bits,)
-        How often each code occurs among the visible pixels.
+    visible : unsigned integer ndarray, shape (n,)
+        Codes of visible pixels; a sample will do.
 
     Returns
     -------
@@ -121,9 +123,7 @@ def processing_table(
     if text(dataset, "PixelIntensityRelationship") == "LIN":
         signal = np.log(signal - signal.min() + 1)
     brightness = -sign * signal
-    order = np.argsort(brightness, kind="stable")
-    reached = np.cumsum(histogram[order]) / max(1, histogram.sum())
-    low, high = (brightness[order][np.searchsorted(reached, q)] for q in (0.01, 0.99))
+    low, high = np.quantile(brightness[visible], (0.01, 0.99))
     shown = np.clip((brightness - low) / ((high - low) or 1), 0, 1)
     remark = "Image for processing: shown by a logarithm and a window of its own percentiles."
     return DisplayTable(p_values=shown.astype(np.float32), quality=(remark,))
@@ -134,30 +134,51 @@ def _modality(dataset: Dataset, pixels: StoredPixels, quality: list[str]) -> _In
     stored = pixels.stored_values().astype(np.float64)
     if (item := first_item(dataset, "ModalityLUTSequence")) is not None:
         lut = _lut(item, signed=pixels.signed)
-        return _Input(values=lut(stored), low=0, high=lut.top)
+        return _Input(values=lut(stored), signed=False)
     slope = first_number(dataset, "RescaleSlope")
     if slope == 0:
         quality.append("Rescale Slope is 0 and was ignored.")
     rescaled = stored * (slope or 1.0) + (first_number(dataset, "RescaleIntercept") or 0.0)
-    return _Input(values=rescaled, low=rescaled.min(), high=rescaled.max())
+    return _Input(values=rescaled, signed=bool(rescaled.min() < 0))
 
 
-def _voi(dataset: Dataset, modality: _Input, quality: list[str]) -> _Values:
-    """First VOI LUT, else first window, else the nominal range (PS3.3 C.11.2.1, C.8.11.3.1.5)."""
+def _voi(dataset: Dataset, modality: _Input, visible: _Codes, quality: list[str]) -> _Values:
+    """First VOI LUT, else first window, else the full range (PS3.3 C.11.2.1, C.8.11.3.1.5)."""
+    for name, shown in _alternatives(dataset, modality, quality):
+        if not _flattens(shown, modality, visible):
+            return shown
+        quality.append(f"{name} leaves the picture without contrast and was ignored.")
+    low, high = float(modality.values.min()), float(modality.values.max())
+    return (modality.values - low) / ((high - low) or 1.0)
+
+
+def _alternatives(dataset: Dataset, modality: _Input, quality: list[str]) -> Iterator[tuple[str, _Values]]:
     if (item := first_item(dataset, "VOILUTSequence")) is not None:
-        lut = _lut(item, signed=modality.low < 0)
-        return lut(modality.values) / lut.top
-    centre = first_number(dataset, "WindowCenter")
-    width = first_number(dataset, "WindowWidth")
+        lut = _lut(item, signed=modality.signed)
+        yield "VOI LUT", lut(modality.values) / lut.top
+    centre, width = first_number(dataset, "WindowCenter"), first_number(dataset, "WindowWidth")
+    if centre is None and width is None:
+        return
     function = text(dataset, "VOILUTFunction") or "LINEAR"
     if function not in {"LINEAR", "LINEAR_EXACT", "SIGMOID"}:
         quality.append("VOI LUT Function is unknown; LINEAR was used.")
         function = "LINEAR"
-    if centre is not None and width is not None and (width >= 1 or (width > 0 and function != "LINEAR")):
-        return _window(modality.values, centre, width, function)
-    if centre is not None or width is not None:
+    if centre is None or width is None or width <= 0 or (width < 1 and function == "LINEAR"):
         quality.append("Window Center and Width are not valid and were ignored.")
-    return (modality.values - modality.low) / (modality.high - modality.low)
+        return
+    yield "Window", _window(modality.values, centre, width, function)
+
+
+def _flattens(shown: _Values, modality: _Input, visible: _Codes) -> bool:
+    """Whether a VOI gives one shade to pixels that differ: it was made for other values than these.
+
+    Compares the 2nd and the 98th percentile of the visible pixels.
+    """
+    if not visible.size:
+        return False
+    ordered = visible[np.argsort(modality.values[visible], kind="stable")]
+    low, high = ordered[int(0.02 * ordered.size)], ordered[int(0.98 * ordered.size)]
+    return bool(modality.values[low] != modality.values[high] and shown[low] == shown[high])
 
 
 def _window(x: _Values, centre: float, width: float, function: str) -> _Values:

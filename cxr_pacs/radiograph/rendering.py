@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,11 +65,8 @@ def read_radiograph(dataset: Dataset) -> Radiograph:
     stored = decode(dataset)
     aspect = _aspect(dataset)
     valid = _valid(dataset, stored, aspect)
-    if is_for_processing(dataset):
-        histogram = np.bincount(stored.codes[valid], minlength=1 << stored.bits)
-        table = processing_table(dataset, stored, histogram)
-    else:
-        table = display_table(dataset, stored)
+    make_table = processing_table if is_for_processing(dataset) else display_table
+    table = make_table(dataset, stored, _sample(stored, valid))
     pixels = table.p_values[stored.codes]
     quality = [*table.quality, *_orientation_remarks(dataset)]
     if not valid.all():
@@ -89,6 +86,13 @@ def _valid(dataset: Dataset, stored: StoredPixels, aspect: float) -> NDArray[np.
     if not valid.any():
         raise UnreadablePixels("Padding and shutter leave nothing of the picture.")
     return valid
+
+
+def _sample(stored: StoredPixels, valid: NDArray[np.bool_]) -> NDArray[np.unsignedinteger[Any]]:
+    """Return codes of visible pixels, on a grid of about 256 x 256 where the picture is large."""
+    step = tuple(slice(None, None, max(1, side // 256)) for side in valid.shape)
+    sample = stored.codes[step][valid[step]]
+    return sample if sample.size else stored.codes[valid]
 
 
 def _aspect(dataset: Dataset) -> float:
