@@ -1,7 +1,7 @@
 """Every coded concept that an evidence object uses, once.
 
-Codes that the standard's own dictionaries hold come from pydicom's copy of them; the others are written out here.
-Radiographs cannot prove an aetiology: the class codes name what the model was trained to tell apart, nothing more.
+Codes that the standard's own dictionaries hold come from pydicom's copy of them, the others are written out.
+Radiographs cannot prove an aetiology: the class codes name what the model was trained to tell apart, no more.
 """
 
 from __future__ import annotations
@@ -32,15 +32,14 @@ PROCESSING_EQUIPMENT: Final[Code] = codes.DCM.ProcessingEquipment  # [CID 7005]
 QUALITY: Final[Code] = codes.DCM.QualityAssessment
 REPORT_TITLE: Final[Code] = codes.DCM.ImagingMeasurementReport  # [CID 7021]
 SOURCE_IMAGE: Final[Code] = codes.DCM.SourceImageForImageProcessingOperation  # [CID 7202]
-YES: Final[Code] = codes.SCT.Yes  # [CID 230]
-NO: Final[Code] = codes.SCT.No
+POSITIVE: Final[Code] = codes.SCT.Positive  # [CID 250]
+NEGATIVE: Final[Code] = codes.SCT.Negative
 
 # PS3.16 TID 1500 row 12
 QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
-# SNOMED CT; used as Procedure Reported when the source image names no procedure
+CLASSIFICATION: Final = Code("278201002", "SCT", "Classification")
+# Used as Procedure Reported when the source image names no procedure
 PLAIN_CHEST_XRAY: Final = Code("399208008", "SCT", "Plain chest X-ray")
-# No standard concept says that a device's score reaches its operating point.
-THRESHOLD_REACHED: Final = Code("THRESHOLD-REACHED", "99CXRPACS", "Score reaches decision threshold")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +93,7 @@ def class_names(labels: Sequence[str], conjunction: str) -> str:
 
 
 def question(labels: Sequence[str]) -> str:
-    """What a head over `labels` was asked.
+    """Say what a head over `labels` was asked.
 
     A head without a class for health answers under a condition, and says so: its scores sum to 1 also for a
     patient who has neither.

@@ -1,7 +1,7 @@
 """What we check of an object before it may leave.
 
-Our own look at the finished object, independent of the code that built it. External validators see more; this one
-is there on every site, for every object.
+Our own look at the finished object, independent of the code that built it. External validators see more; this
+one is there on every site, for every object.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Stamp:
         Namespace of this installation's UIDs (RFC 9562, 6.5).
     configuration_digest : str
         Digest of every setting that changes an object's content.
-    made_at : datetime.datetime
+    made_at : dt.datetime
         When the analysis began, with its time zone. From the ledger, so that a second attempt has the same.
     software_version : str
         Version of cxr-pacs.
@@ -42,7 +42,7 @@ class Stamp:
 
     site_namespace: uuid.UUID
     configuration_digest: str
-    made_at: datetime.datetime
+    made_at: dt.datetime
     software_version: str
 
     def __post_init__(self) -> None:

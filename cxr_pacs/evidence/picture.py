@@ -1,7 +1,7 @@
 """The heatmap as a picture: radiograph, class activation map in colour, and a caption that says what it is.
 
-The caption stands below the radiograph, never on it. Everything is drawn at the size of the result: the source is
-area-averaged first.
+The caption stands below the radiograph, never on it. Everything is drawn at the size of the result: the
+source is area-averaged first.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Final
 
@@ -47,7 +47,8 @@ class HeatmapPicture:
     pixels : float32 ndarray, shape (rows, columns)
         P-values in [0, 1].
     saliency : float32 ndarray, shape (rows, columns)
-        In [0, 1]: share of the strongest contribution to the class's logit; all zero where nothing argues for it.
+        In [0, 1]: share of the strongest contribution to the class's logit; all zero where nothing argues
+        for it.
     shown : ClassScore
         Whose map it is.
     aspect : float
@@ -92,8 +93,8 @@ def render(picture: HeatmapPicture, caption: Caption) -> NDArray[np.uint8]:
     Returns
     -------
     uint8 ndarray, shape (height, width, 3)
-        RGB, no side longer than 1024. The radiograph stands at the top, centred where the caption is wider; its
-        pixels are square.
+        RGB, no side longer than 1024. The radiograph stands at the top, centred where the caption is wider;
+        its pixels are square.
 
     Raises
     ------
@@ -102,7 +103,11 @@ def render(picture: HeatmapPicture, caption: Caption) -> NDArray[np.uint8]:
     """
     _require_sound(picture)
     width, height, strip = _layout(picture, caption)
-    radiograph = overlay(_resized(picture.pixels, width, height), _resized(picture.saliency, width, height))
+    grey, share = _resized(picture.pixels, width, height), _resized(picture.saliency, width, height)
+    # what is not finite in the source stays so in every average that it enters
+    if not (np.isfinite(grey).all() and np.isfinite(share).all()):
+        raise EvidenceError("a heatmap cannot be drawn from values that are not finite")
+    radiograph = overlay(grey, share)
     canvas = np.zeros((height + strip.shape[0], strip.shape[1], 3), np.uint8)
     left = (strip.shape[1] - width) // 2
     canvas[:height, left : left + width] = radiograph
@@ -113,39 +118,41 @@ def render(picture: HeatmapPicture, caption: Caption) -> NDArray[np.uint8]:
 def overlay(grey: NDArray[np.float32], share: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Paint the map `share` over the radiograph `grey` (both in [0, 1], same shape) as RGB.
 
-    Opacity grows with the share, so that the radiograph shows through everywhere and is untouched where the share
-    is next to nothing.
+    Opacity grows with the share, so that the radiograph shows through everywhere and is untouched where the
+    share is next to nothing.
     """
     paint, keep = _palette()
-    index = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
-    luminance = np.clip(grey, 0, 1) * np.float32(255) * keep[index]
-    return np.rint(paint[index] + luminance[..., None]).astype(np.uint8)
+    index = _eight_bits(share)
+    kept = cv2.multiply(_eight_bits(grey), cv2.LUT(index, keep), scale=1 / 255)
+    painted = cv2.add(cv2.cvtColor(kept, cv2.COLOR_GRAY2RGB), np.take(paint, index, axis=0))
+    return np.asarray(painted, dtype=np.uint8)
+
+
+def _eight_bits(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return (np.clip(values, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 @functools.cache
-def _palette() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _palette() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Colour times opacity, and what is kept of the radiograph, for each of 256 shares.
 
     The colours are those of *plasma*, even in perceived lightness and readable with colour-vision deficiency.
     """
     ramp = np.arange(256, dtype=np.uint8)
-    colours = cv2.applyColorMap(ramp, cv2.COLORMAP_PLASMA).reshape(256, 3)[:, ::-1].astype(np.float32)
-    share = ramp.astype(np.float32) / 255
-    opacity = _OPACITY * np.sqrt(np.clip((share - _FLOOR) / (1 - _FLOOR), 0, 1))
-    return colours * opacity[:, None], (1 - opacity).astype(np.float32)
+    colours = cv2.applyColorMap(ramp, cv2.COLORMAP_PLASMA).reshape(256, 3)[:, ::-1]
+    opacity = _OPACITY * np.sqrt(np.clip((ramp / 255 - _FLOOR) / (1 - _FLOOR), 0, 1))
+    paint = np.rint(colours * opacity[:, None]).astype(np.uint8)
+    return paint, np.rint(255 * (1 - opacity)).astype(np.uint8)
 
 
 def _require_sound(picture: HeatmapPicture) -> None:
-    pixels, saliency = picture.pixels, picture.saliency
-    if pixels.ndim != 2 or 0 in pixels.shape or pixels.shape != saliency.shape:
+    shape = picture.pixels.shape
+    if len(shape) != 2 or 0 in shape or shape != picture.saliency.shape:
         raise EvidenceError(
-            f"a heatmap needs a radiograph and a map of one shape, not {pixels.shape} and {saliency.shape}"
+            f"a heatmap needs a radiograph and a map of one shape, not {shape} and {picture.saliency.shape}"
         )
-    if not (picture.aspect > 0 and np.isfinite(picture.aspect)):
+    if not 0 < picture.aspect < float("inf"):
         raise EvidenceError(f"a heatmap needs a positive pixel aspect, not {picture.aspect}")
-    # a sum is finite exactly when all of these bounded values are, and needs no second array
-    if not np.isfinite(pixels.sum(dtype=np.float64) + saliency.sum(dtype=np.float64)):
-        raise EvidenceError("a heatmap cannot be drawn from values that are not finite")
 
 
 def _layout(picture: HeatmapPicture, caption: Caption) -> tuple[int, int, NDArray[np.uint8]]:
@@ -170,58 +177,48 @@ def _scaled(length: float, scale: float) -> int:
 
 
 def _resized(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-    """Area-averaged where it shrinks, bilinear where it grows; each axis for itself."""
+    """Area-averaged where it shrinks, bilinear where it grows; each axis for itself when they differ."""
     rows, columns = values.shape
-    values = np.ascontiguousarray(values, dtype=np.float32)
-    for size, shrinks in (((width, rows), width < columns), ((width, height), height < rows)):
-        if size != values.shape[::-1]:
-            values = cv2.resize(values, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return values
+    steps = [(width, height)] if (width < columns) == (height < rows) else [(width, rows), (width, height)]
+    result = np.ascontiguousarray(values, dtype=np.float32)
+    for step in steps:
+        shrinks = step[0] < result.shape[1] or step[1] < result.shape[0]
+        way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        result = np.asarray(cv2.resize(result, step, interpolation=way), dtype=np.float32)
+    return result
 
 
 def _strip(width: int, caption: Caption, *, lit: bool) -> NDArray[np.uint8]:
-    """The caption, `width` pixels wide, with the colour scale or, for a dark map, a sentence instead."""
+    """Draw the caption, `width` pixels wide, with the colour scale or, for a dark map, a sentence instead."""
     size = 13 if width < 640 else 15
     margin, leading = size, round(size * 1.45)
     plain, bold = _font("DejaVuSans.ttf", size), _font("DejaVuSans-Bold.ttf", size)
     legend = (
-        "Colour: relative contribution to the logit of this class, in per cent of the strongest in this image"
+        "Colour: contribution to the logit of this class, in per cent of the strongest in this image"
         if lit
         else "No region of this image argues for this class: nothing is coloured"
     )
     wanted = [
         _Line(text=caption.title, font=_font("DejaVuSans-Bold.ttf", size + 3), colour=_WHITE),
-        *(_Line(text=line, font=plain, colour=_GREY) for line in caption.lines),
-        _Line(text=legend, font=plain, colour=_GREY),
+        _Line(text=caption.warning, font=bold, colour=_AMBER),
+        *(_Line(text=line, font=plain, colour=_GREY) for line in (*caption.lines, legend)),
     ]
     lines = list(_wrapped(wanted, width - 2 * margin))
-    warning = list(_wrapped([_Line(text=caption.warning, font=bold, colour=_AMBER)], width - 2 * margin))
-    scale_height = leading + size if lit else 0
-    height = 2 * (margin // 2) + leading * (len(lines) + len(warning)) + scale_height
+    height = margin + leading * len(lines) + (leading + size if lit else 0)
 
     strip = Image.new("RGB", (width, height), _BLACK)
     draw = ImageDraw.Draw(strip)
-    top = _draw_lines(draw, lines, (margin, margin // 2), leading)
+    for number, line in enumerate(lines):
+        draw.text((margin, margin // 2 + number * leading), line.text, font=line.font, fill=line.colour)
     if lit:
-        _draw_scale(strip, plain, (margin, top), size)
-    _draw_lines(draw, warning, (margin, top + scale_height), leading)
+        _draw_scale(strip, plain, (margin, margin // 2 + len(lines) * leading))
     return np.asarray(strip)
 
 
-def _draw_lines(
-    draw: ImageDraw.ImageDraw, lines: Sequence[_Line], origin: tuple[int, int], leading: int
-) -> int:
-    """Draw `lines` from `origin` downwards; returns where the next line begins."""
+def _draw_scale(strip: Image.Image, font: ImageFont.FreeTypeFont, origin: tuple[int, int]) -> None:
+    """Draw the colours as they look over mid-grey, with ticks in per cent."""
     left, top = origin
-    for line in lines:
-        draw.text((left, top), line.text, font=line.font, fill=line.colour)
-        top += leading
-    return top
-
-
-def _draw_scale(strip: Image.Image, font: ImageFont.FreeTypeFont, origin: tuple[int, int], size: int) -> None:
-    """Colour scale as it looks over mid-grey, with ticks in per cent."""
-    left, top = origin
+    size = round(font.size)
     length = min(360, strip.width - 4 * size)
     share = np.tile(np.linspace(0, 1, length, dtype=np.float32), (size - 2, 1))
     strip.paste(Image.fromarray(overlay(np.full_like(share, 0.5), share)), (left, top + 2))
@@ -233,16 +230,16 @@ def _draw_scale(strip: Image.Image, font: ImageFont.FreeTypeFont, origin: tuple[
 
 
 def _wrapped(lines: Sequence[_Line], width: int) -> Iterator[_Line]:
-    """`lines` broken at spaces so that each fits `width` where its words do."""
+    """Break `lines` at spaces so that each fits `width` where its words do."""
     for line in lines:
         current = ""
         for word in line.text.split():
             longer = f"{current} {word}".lstrip()
             if current and line.font.getlength(longer) > width:
-                yield _Line(text=current, font=line.font, colour=line.colour)
+                yield replace(line, text=current)
                 longer = word
             current = longer
-        yield _Line(text=current, font=line.font, colour=line.colour)
+        yield replace(line, text=current)
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,10 +50,10 @@ class Output:
 
 
 def frame(header: Dataset, output: Output, model: ModelIdentity, stamp: Stamp) -> FileDataset:
-    """A new object with the modules that all evidence shares, in the study of `header`.
+    """Begin an object in the study of `header` with the modules that all evidence shares.
 
-    Patient, General Study, Series, General Equipment and SOP Common (PS3.3 C.7.1.1, C.7.2.1, C.7.3.1, C.7.5.1,
-    C.12.1), all times from `stamp`. The caller adds the rest and then calls `settle_character_set`.
+    Patient, General Study, Series, General Equipment and SOP Common (PS3.3 C.7.1.1, C.7.2.1, C.7.3.1, C.7.5.1
+    and C.12.1), all times from `stamp`. The caller adds the rest and then calls `settle_character_set`.
 
     Raises
     ------
@@ -93,14 +93,14 @@ def frame(header: Dataset, output: Output, model: ModelIdentity, stamp: Stamp) -
 
 
 def settle_character_set(dataset: Dataset, header: Dataset) -> None:
-    """Declare in `dataset` the smallest character set that can say all its text, preferring that of `header`."""
+    """Declare the character set that all text of `dataset` needs, if any, preferring that of `header`."""
     terms = character_set(header, _texts(dataset))
     if terms:
         dataset.SpecificCharacterSet = terms
 
 
 def common_model(instances: Sequence[ReadInstance]) -> ModelIdentity:
-    """The one model that read all `instances`; EvidenceError when there are none, or several models."""
+    """Return the one model that read all `instances`; EvidenceError when there is none, or several."""
     models = {instance.findings.model for instance in instances}
     if len(models) != 1:
         raise EvidenceError(
@@ -126,7 +126,7 @@ def _file_meta(output: Output) -> FileMetaDataset:
     return meta
 
 
-def _algorithm_equipment(model: ModelIdentity, made_at: datetime.datetime) -> Dataset:
+def _algorithm_equipment(model: ModelIdentity, made_at: dt.datetime) -> Dataset:
     """Contributing Equipment item of the algorithm (PS3.3 C.12.1; IHE AI Results 6.5.3.1)."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [codes.item(codes.PROCESSING_EQUIPMENT)]

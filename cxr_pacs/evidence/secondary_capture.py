@@ -1,11 +1,10 @@
-"""The heatmap as an RGB Secondary Capture (PS3.3 A.8.1): a picture for people, beside the report for machines.
+"""The heatmap as an RGB Secondary Capture (PS3.3 A.8.1): for people, beside the report for machines.
 
 Its pixels are resampled, so it carries no spacing: nobody can measure on it.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from pydicom import Dataset, FileDataset
@@ -20,9 +19,10 @@ from pydicom.uid import (
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
+from cxr_pacs.evidence.image_library import patient_orientation
 from cxr_pacs.evidence.picture import Caption, HeatmapPicture, render
 from cxr_pacs.evidence.provenance import DISCLAIMER, Output, frame, settle_character_set
-from cxr_pacs.evidence.source import ReadInstance, image_reference, required_uid, single, values
+from cxr_pacs.evidence.source import ReadInstance, image_reference, required_uid, single
 from cxr_pacs.inference.findings import ClassScore, Findings
 
 __all__ = ["SERIES_NUMBER", "heatmap", "heatmap_uid"]
@@ -30,7 +30,6 @@ __all__ = ["SERIES_NUMBER", "heatmap", "heatmap_uid"]
 SERIES_NUMBER: Final = 9002
 SERIES_DESCRIPTION: Final = "AI CXR heatmap - not for primary diagnosis"
 
-_ORIENTATION: Final = re.compile(r"[APLRHF]{1,3}")
 _LOSSY_SYNTAXES: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 
 
@@ -111,9 +110,7 @@ def _describe_derivation(dataset: Dataset, instance: ReadInstance, shown: ClassS
         f"Class activation map of class {shown.label} of head {shown.head}, from the last feature map of "
         f"{model.name} {model.version}, painted over the displayed radiograph, resampled. {DISCLAIMER}."
     )[:1024]
-    orientation = values(header, "PatientOrientation")
-    known = len(orientation) == 2 and all(_ORIENTATION.fullmatch(axis) for axis in orientation)
-    dataset.PatientOrientation = orientation if known else []
+    dataset.PatientOrientation = patient_orientation(header)
     dataset.LossyImageCompression = "01" if _was_lossy(header) else "00"
 
 
@@ -140,15 +137,15 @@ def _set_pixels(dataset: Dataset, picture: HeatmapPicture, findings: Findings) -
 
 def _caption(shown: ClassScore, findings: Findings) -> Caption:
     model = findings.model
-    labels = [score.label for score in findings.head(shown.head)]
-    name = codes.coded_class(shown.label).name
+    question = codes.question([score.label for score in findings.head(shown.head)])
     verdict = "reached" if shown.passed else "not reached"
+    name = codes.coded_class(shown.label).name
     return Caption(
         title=f"{name[:1].upper()}{name[1:]}: certainty {100 * shown.score:.1f} %",
+        warning=DISCLAIMER,
         lines=(
-            f"Head {shown.head}: {codes.question(labels)}. "
-            f"Decision threshold {100 * shown.threshold:.1f} % {verdict}.",
+            f"Head {shown.head}: {question}",
+            f"Decision threshold {100 * shown.threshold:.1f} %: {verdict}",
             f"{model.name} {model.version}. {model.intended_use}",
         ),
-        warning=DISCLAIMER,
     )

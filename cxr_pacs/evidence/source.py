@@ -1,13 +1,13 @@
 """What an evidence object takes over from its source image: patient, study, requests, procedures.
 
-Headers in the field have missing, odd and undecodable values. What the standard does not allow is left out of the
-copy (or left empty where the attribute must be there); the source itself is never changed. Identifiers are copied as
-they are, even when too long: a shortened identifier is another patient's.
+Headers in the field have missing, odd and undecodable values. What the standard does not allow is left out
+of the copy (or left empty where the attribute must be there); the source itself is never changed. Identifiers
+are copied as they are, even when too long: a shortened identifier is another patient's.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from pydicom import Dataset
 from pydicom.charset import decode_bytes, python_encoding
-from pydicom.dataelem import RawDataElement
 from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
@@ -32,8 +32,8 @@ __all__ = [
     "image_reference",
     "number",
     "patient_and_study",
-    "references",
     "referenced_requests",
+    "references",
     "reported_procedures",
     "required_uid",
     "single",
@@ -120,10 +120,10 @@ def values(item: Dataset, keyword: str, terms: Sequence[str] | None = None) -> l
     Elements that pydicom has not converted yet are decoded here, strictly and without its warnings, which can
     quote values. `terms` is the Specific Character Set in force, by default that of `item`.
     """
-    element = item.get_item(keyword)
+    element: Any = item.get_item(keyword)
     if element is None or element.value is None:
         return []
-    value: Any = element.value
+    value = element.value
     if isinstance(element, RawDataElement) and isinstance(value, bytes):
         value = _decoded(value, _terms(item) if terms is None else terms).split("\\")
     elif not isinstance(value, (MultiValue, list, tuple)):
@@ -143,7 +143,7 @@ def number(item: Dataset, keyword: str) -> int | None:
 
 
 def patient_and_study(header: Dataset) -> Dataset:
-    """The Patient and General Study modules for an object in the study of `header`.
+    """Copy the Patient and General Study modules for an object in the study of `header`.
 
     Raises
     ------
@@ -174,17 +174,17 @@ def character_set(header: Dataset, texts: Iterable[str]) -> list[str]:
     return ["ISO_IR 192"]
 
 
-def timezone(header: Dataset) -> datetime.timezone | None:
+def timezone(header: Dataset) -> dt.timezone | None:
     """Timezone Offset From UTC of the source, which then governs all dates and times of the object."""
     match = _OFFSET.fullmatch(single(header, "TimezoneOffsetFromUTC"))
     if match is None:
         return None
-    offset = datetime.timedelta(hours=int(match[2]), minutes=int(match[3]))
-    return datetime.timezone(-offset if match[1] == "-" else offset)
+    offset = dt.timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return dt.timezone(-offset if match[1] == "-" else offset)
 
 
 def referenced_requests(header: Dataset) -> list[Dataset]:
-    """Items for Referenced Request Sequence (PS3.3 C.17.2), from the source's requests; empty when it has none."""
+    """Items for Referenced Request Sequence (PS3.3 C.17.2), from the source's requests, where it has some."""
     requests = []
     terms = _terms(header)
     for source in [
@@ -205,7 +205,7 @@ def referenced_requests(header: Dataset) -> list[Dataset]:
 
 
 def reported_procedures(header: Dataset) -> list[Code]:
-    """The imaging procedure in the source's own codes, most specific first; empty when it names none."""
+    """Imaging procedure in the source's own codes, most specific first; empty when it names none."""
     terms = _terms(header)
     performed = list(_codes(header, "ProcedureCodeSequence", terms))
     requested = [
@@ -300,16 +300,16 @@ def _date(text: str) -> str:
     if not re.fullmatch(r"[0-9]{8}", compact):
         return ""
     try:
-        datetime.date(int(compact[:4]), int(compact[4:6]), int(compact[6:]))
+        dt.date(int(compact[:4]), int(compact[4:6]), int(compact[6:]))
     except ValueError:
         return ""
     return compact
 
 
 def _terms(header: Dataset) -> list[str]:
-    """Defined terms of Specific Character Set; empty when none is declared or one of them is unknown."""
+    """Return the defined terms of Specific Character Set; empty when there is none or an unknown one."""
     try:
-        declared = header.get("SpecificCharacterSet") or []
+        declared: Any = header.get("SpecificCharacterSet") or []
     except _DAMAGED:
         return []
     terms = [declared] if isinstance(declared, str) else list(declared)

@@ -7,28 +7,21 @@ from typing import Final
 
 import highdicom as hd
 from pydicom import Dataset, FileDataset
-from pydicom.uid import (
-    Comprehensive3DSRStorage,
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
-)
+from pydicom.uid import Comprehensive3DSRStorage
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
+from cxr_pacs.evidence.image_library import image_library
 from cxr_pacs.evidence.provenance import DISCLAIMER, Output, common_model, frame, settle_character_set
 from cxr_pacs.evidence.secondary_capture import heatmap_uid
 from cxr_pacs.evidence.source import (
     ReadInstance,
     image_reference,
-    number,
     referenced_requests,
     references,
     reported_procedures,
     required_uid,
-    single,
-    values,
 )
 from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity
 
@@ -38,13 +31,6 @@ SERIES_NUMBER: Final = 9001
 SERIES_DESCRIPTION: Final = f"AI CXR findings - {DISCLAIMER}"
 
 _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
-_PROJECTION_IMAGES: Final = frozenset(
-    {
-        ComputedRadiographyImageStorage,
-        DigitalXRayImageStorageForPresentation,
-        DigitalXRayImageStorageForProcessing,
-    }
-)
 
 
 def report(
@@ -53,11 +39,11 @@ def report(
     predecessor: Dataset | None,
     stamp: Stamp,
 ) -> FileDataset:
-    """One report on all images of a study that were read.
+    """Report on all images of a study that were read.
 
-    Each class of each head is a measurement group of its image: finding, certainty in per cent, whether the decision
-    threshold is reached, algorithm, site, source image, and the heatmap where there is one. The document is complete,
-    preliminary and unverified: no human signed it.
+    Each class of each head is a measurement group of its image: finding, certainty in per cent, whether the
+    decision threshold is reached, algorithm, site, source image, and the heatmap where there is one. The
+    document is complete, preliminary and unverified: no human signed it.
 
     Parameters
     ----------
@@ -120,21 +106,20 @@ def _output(
 
 
 def _content(read: Sequence[ReadInstance], heatmaps: Sequence[Dataset], stamp: Stamp) -> Dataset:
-    """The content tree (TID 1500), its root container."""
-    findings = read[0].findings
+    """Content tree (TID 1500): its root container."""
     drawn = {str(heatmap.SOPInstanceUID): heatmap for heatmap in heatmaps}
     headers = [instance.header for instance in read]
-    library = [_library_entry(header) for header in headers]
     tree = hd.sr.MeasurementReport(
-        observation_context=_observer(findings.model),
+        observation_context=_observer(read[0].findings.model),
         procedure_reported=reported_procedures(headers[0]) or codes.PLAIN_CHEST_XRAY,
         imaging_measurements=[
             _group(instance, score, drawn, stamp) for instance in read for score in instance.findings.scores
         ],
         title=codes.REPORT_TITLE,
-        referenced_images=[entry for entry in library if entry is not None] if all(library) else None,
     )
     root = tree[0]
+    if library := image_library(headers):
+        root.ContentSequence.append(library)
     root.ContentSequence.append(_remarks(read))
     return root
 
@@ -148,7 +133,7 @@ def _observer(model: ModelIdentity) -> hd.sr.ObservationContext:
         model_name=f"{model.name} {model.version}",
     )
     return hd.sr.ObservationContext(
-        observer_device_context=hd.sr.ObserverContext(codes.DEVICE, device),
+        observer_device_context=hd.sr.ObserverContext(hd.sr.CodedConcept.from_code(codes.DEVICE), device),
     )
 
 
@@ -170,7 +155,9 @@ def _group(
         finding_sites=[hd.sr.FindingSite(codes.LUNG)],
         measurements=[hd.sr.Measurement(codes.CERTAINTY, round(100 * score.score, 2), codes.PERCENT)],
         qualitative_evaluations=[
-            hd.sr.QualitativeEvaluation(codes.THRESHOLD_REACHED, codes.YES if score.passed else codes.NO)
+            hd.sr.QualitativeEvaluation(
+                codes.CLASSIFICATION, codes.POSITIVE if score.passed else codes.NEGATIVE
+            )
         ],
         source_images=[hd.sr.SourceImageForMeasurementGroup(*reference)],
     )
@@ -187,6 +174,7 @@ def _group(
 def _algorithm(findings: Findings, score: ClassScore) -> hd.sr.AlgorithmIdentification:
     """Algorithm Identification (TID 4019), with all that decides a score as parameters."""
     model = findings.model
+    verdict = "reached" if score.passed else "not reached"
     return hd.sr.AlgorithmIdentification(
         name=model.name,
         version=model.version,
@@ -196,7 +184,7 @@ def _algorithm(findings: Findings, score: ClassScore) -> hd.sr.AlgorithmIdentifi
             f"weights sha256:{model.digest}",
             f"preprocessing {model.preprocessing}",
             f"head {score.head}: {_question(findings, score.head)}",
-            f"decision threshold {100 * score.threshold:.2f} %",
+            f"decision threshold {100 * score.threshold:.2f} %: {verdict}",
         ],
     )
 
@@ -211,6 +199,7 @@ def _remarks(read: Sequence[ReadInstance]) -> hd.sr.ContainerContentItem:
     heads = dict.fromkeys(score.head for score in findings.scores)
     sentences = [
         f"{DISCLAIMER}. {findings.model.intended_use}",
+        "Classification is positive where the certainty reaches the decision threshold.",
         *(f"Certainties of head {head} answer: {_question(findings, head)}." for head in heads),
     ]
     container = hd.sr.ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=_CONTAINS)
@@ -224,7 +213,7 @@ def _remarks(read: Sequence[ReadInstance]) -> hd.sr.ContainerContentItem:
 
 
 def _quality(header: Dataset, remark: str) -> hd.sr.TextContentItem:
-    """A remark on the quality of one image, inferred from that image."""
+    """Quality remark on one image, inferred from that image."""
     source = image_reference(header)
     text = hd.sr.TextContentItem(codes.QUALITY, remark, _CONTAINS)
     image = hd.sr.ImageContentItem(
@@ -235,24 +224,3 @@ def _quality(header: Dataset, remark: str) -> hd.sr.TextContentItem:
     )
     text.ContentSequence = hd.sr.ContentSequence([image])
     return text
-
-
-def _library_entry(header: Dataset) -> Dataset | None:
-    """What the Image Library (TID 1600 to 1603) says of an image, None where the header does not hold it all."""
-    entry = image_reference(header)
-    entry.SOPClassUID, entry.SOPInstanceUID = entry.ReferencedSOPClassUID, entry.ReferencedSOPInstanceUID
-    entry.Modality = single(header, "Modality")
-    orientation = values(header, "PatientOrientation")
-    rows, columns = number(header, "Rows"), number(header, "Columns")
-    spacing = values(header, "ImagerPixelSpacing")
-    if entry.SOPClassUID not in _PROJECTION_IMAGES or len(orientation) != 2 or len(spacing) != 2:
-        return None
-    if entry.Modality not in {"CR", "DX"} or not rows or not columns:
-        return None
-    entry.PatientOrientation = orientation
-    entry.Rows, entry.Columns = rows, columns
-    try:
-        entry.ImagerPixelSpacing = [float(value) for value in spacing]
-    except ValueError:
-        return None
-    return entry
