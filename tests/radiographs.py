@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydicom import dcmread
+from pydicom import config, dcmread
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
+    PYDICOM_IMPLEMENTATION_UID,
     UID,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
@@ -95,8 +98,8 @@ def make_radiograph(
     picture : float32 ndarray, shape (rows, columns), optional
         P-values in [0, 1]; a synthetic chest of 512 x 448 when missing.
     **tags
-        Elements by keyword, over the defaults; None removes an element, "" leaves it empty. Naming
-        BodyPartExamined also drops the default Anatomic Region Sequence (chest).
+        Elements by keyword, over the defaults and not validated; None removes an element, "" leaves it empty.
+        Naming BodyPartExamined also drops the default Anatomic Region Sequence (chest).
 
     Returns
     -------
@@ -147,10 +150,11 @@ def make_stored(
     if "BodyPartExamined" in tags:
         del dataset.AnatomicRegionSequence
     for keyword, value in tags.items():
-        if value is not None:
-            setattr(dataset, keyword, value)
-        elif keyword in dataset:
-            delattr(dataset, keyword)
+        tag = tag_for_keyword(keyword)
+        if value is not None:  # equipment validates nothing, so neither does this
+            dataset[tag] = DataElement(tag, dictionary_VR(tag), value, validation_mode=config.IGNORE)
+        elif tag in dataset:
+            del dataset[tag]
     return _encoded(dataset, UID(transfer_syntax))
 
 
@@ -212,7 +216,8 @@ def _encoded(dataset: Dataset, transfer_syntax: UID) -> FileDataset:
     """`dataset` as a file in `transfer_syntax`, read back."""
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID")
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID") or "2.25.1"
+    uid = UID(dataset.get("SOPInstanceUID") or "", config.IGNORE)
+    dataset.file_meta.MediaStorageSOPInstanceUID = uid if uid.is_valid else UID("2.25.1")
     if transfer_syntax.is_encapsulated:
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         if transfer_syntax in _DCMTK_OPTION:
@@ -233,7 +238,11 @@ def _by_dcmtk(dataset: Dataset, option: str) -> FileDataset:
 
 def _part10(dataset: Dataset) -> bytes:
     buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
+    dataset.file_meta.FileMetaInformationGroupLength = 0  # written as it comes out
+    dataset.file_meta.FileMetaInformationVersion = b"\0\1"
+    dataset.file_meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+    dataset.preamble = bytes(128)
+    dataset.save_as(buffer)
     return buffer.getvalue()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["codes", "first_item", "first_number", "integer", "items", "numbers", "text", "values"]
 
+_TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "IS", "LO", "SH", "UI"})
 # What pydicom raises for an element whose bytes do not fit its value representation.
 _MALFORMED = (
     ValueError,
@@ -26,15 +29,28 @@ _MALFORMED = (
 
 
 def values(dataset: Dataset, keyword: str) -> list[Any]:
-    """Read the values of an element; bytes as Latin-1 when pydicom cannot make sense of them."""
+    """Read the values of an element.
+
+    Text that pydicom has not converted yet is decoded here, as UTF-8 or else Latin-1: its conversion warns of
+    a wrong value by quoting it, and a quoted value may be an identity.
+    """
+    raw: object = dataset.get_item(keyword)
+    if isinstance(raw, RawDataElement) and (raw.VR or dictionary_VR(raw.tag)) in _TEXT:
+        return list(_decoded(raw.value or b"").split("\\"))
     try:
         value = dataset.get(keyword)
     except _MALFORMED:
-        raw = getattr(dataset.get_item(keyword), "value", None)
-        value = raw.decode("latin-1").split("\\") if isinstance(raw, bytes) else None
+        return []
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple | MultiValue) else [value]
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def text(dataset: Dataset, keyword: str) -> str:
