@@ -7,7 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
-from cxr_pacs.gateway.service import Gateway
+from cxr_pacs.gateway.service import Gateway, open_engine
 from cxr_pacs.settings import load_settings
 
 __all__ = ["configure", "run"]
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    gateway = Gateway(settings)
+    gateway = Gateway(settings, open_engine(settings.model))
     gateway.start()
     try:
         dicom = settings.dicom

@@ -56,10 +56,13 @@ class Gateway:
     ----------
     settings : Settings
         What the site set.
+    engine : Engine
+        Loaded and warm; see `open_engine`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
+        self._engine = engine
         self._on_stop = ExitStack()
 
     def start(self) -> None:
@@ -74,7 +77,7 @@ class Gateway:
                     settings=self._settings,
                     ledger=ledger,
                     spool=spool,
-                    reader=Reader(self._settings, open_engine(self._settings.model)),
+                    reader=Reader(self._settings, self._engine),
                     clock=time.time,
                 )
             )

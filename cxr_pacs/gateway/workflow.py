@@ -2,8 +2,8 @@
 
 DBOS executes, the ledger is the truth. A workflow carries the id of a ledger row and the number of its
 attempt, nothing else. Each one is a single action that may be done twice: it looks at the ledger first, makes
-the same bytes under the same UIDs again, and commits its outcome together with the enqueue of the next workflow in one
-transaction. So a process may die anywhere, and the next one goes on.
+the same bytes under the same UIDs again, and commits its outcome together with the enqueue of the next
+workflow in one transaction. So a process may die anywhere, and the next one goes on.
 
 ::
 
@@ -12,6 +12,7 @@ transaction. So a process may die anywhere, and the next one goes on.
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import traceback
@@ -91,9 +92,9 @@ class StudyWorkflows:
                 "log_level": "WARNING",
             }
         )
-        DBOS.workflow(name="analyse")(self._analyse)
-        DBOS.workflow(name="report")(self._report)
-        DBOS.workflow(name="deliver")(self._deliver)
+        for action in (self._analyse, self._report, self._deliver):
+            # DBOS marks the function that it is given, which a bound method does not allow.
+            DBOS.workflow(name=action.__name__.lstrip("_"))(functools.partial(action))
         DBOS.launch()
         DBOS.register_queue("analyse", worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
         DBOS.register_queue("report", worker_concurrency=2, polling_interval_sec=POLL_SECONDS)

@@ -1,0 +1,81 @@
+"""What nobody foresaw: the instance is held with a reason, the study goes on, and no identity is written."""
+
+from __future__ import annotations
+
+import pytest
+from bright_engine import BrightEngine
+from peers import eventually, send
+from radiographs import make_radiograph, synthetic_chest
+from test_journey import DEADLINE, modalities, table
+
+from cxr_pacs.errors import EvidenceError
+from cxr_pacs.gateway.service import Gateway
+
+SECRET = "Sensitive^Name"
+
+
+class FailingEngine(BrightEngine):
+    """Fails on a dark picture, as often as it is told to, quoting the patient."""
+
+    def __init__(self, failures):
+        self.failures = failures
+
+    def analyse(self, image):
+        if image.mean() < 0.02 and self.failures:
+            self.failures -= 1
+            raise RuntimeError(f"cannot read {SECRET}")
+        return super().analyse(image)
+
+
+@pytest.fixture
+def run(make_settings, archive):
+    gateways = []
+
+    def start(engine):
+        settings = make_settings(archive)
+        gateway = Gateway(settings, engine)
+        gateway.start()
+        gateways.append(gateway)
+        return settings
+
+    yield start
+    for gateway in gateways:
+        gateway.stop()
+
+
+def dark_and_bright():
+    dark = make_radiograph(picture=synthetic_chest(150, 130, 0) * 0.01, PatientName=SECRET)
+    bright = make_radiograph(picture=synthetic_chest(150, 130, 1), PatientName=SECRET)
+    bright.StudyInstanceUID = dark.StudyInstanceUID
+    return dark, bright
+
+
+def test_a_failure_that_passes_is_tried_again(run, archive):
+    settings = run(FailingEngine(2))
+    assert send(dark_and_bright(), settings.dicom.port) == [0x0000, 0x0000]
+    archive.wait_for(lambda held: len(held) == 3, timeout=DEADLINE)
+    assert [row["decision"] for row in table(settings, "instance")] == ["accept", "accept"]
+
+
+def test_a_failure_that_stays_holds_the_instance_and_reports_the_rest(run, archive, caplog):
+    settings = run(FailingEngine(100))
+    send(dark_and_bright(), settings.dicom.port)
+    archive.wait_for(lambda held: len(held) == 2, timeout=DEADLINE)
+    assert modalities(archive) == {"SR": 1, "OT": 1}
+    held, accepted = table(settings, "instance")
+    assert (held["decision"], held["rung"], accepted["decision"]) == ("hold", "failure", "accept")
+    assert "RuntimeError in analyse" in held["reason"]
+    ledger = (settings.spool.path / "ledger.sqlite").read_bytes()
+    assert SECRET not in caplog.text
+    assert SECRET.encode() not in ledger
+
+
+def test_a_report_that_cannot_be_built_is_the_studys_problem(run, archive, monkeypatch):
+    def refuse(*_):
+        raise EvidenceError("no such code")
+
+    monkeypatch.setattr("cxr_pacs.evidence.report", refuse)
+    settings = run(BrightEngine())
+    send(dark_and_bright()[1:], settings.dicom.port)
+    eventually(lambda: table(settings, "study")[0]["problem"] == "no such code")
+    assert archive.instances == ()

@@ -1,0 +1,126 @@
+"""The ledger by itself: whatever comes in whatever order, each data set has one row."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from bright_engine import BrightEngine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy import zeros
+
+from cxr_pacs.errors import ConfigurationError
+from cxr_pacs.gateway.ledger import Arrival, open_ledger
+
+arrivals = st.builds(
+    lambda study, sop, content, at: Arrival(
+        digest=f"{study}.{sop}.{content}",
+        source="MODALITY",
+        received_at=float(at),
+        study_instance_uid=f"1.{study}",
+        sop_instance_uid=f"1.{study}.{sop}",
+        sop_class_uid="1.2",
+        file="x",
+    ),
+    st.integers(0, 2),
+    st.integers(0, 2),
+    st.integers(0, 1),
+    st.integers(0, 100),
+)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    yield opened
+    opened.engine.dispose()
+
+
+@given(st.lists(arrivals, max_size=25))
+@settings(max_examples=40, deadline=None)
+def test_each_data_set_has_one_row_and_each_uid_one_that_is_read(received):
+    with TemporaryDirectory() as folder:
+        ledger = open_ledger(f"sqlite:///{Path(folder) / 'l.sqlite'}")
+        first_of_uid = {}
+        seen = set()
+        with ledger.begin() as connection:
+            for arrival in received:
+                row = ledger.add_arrival(connection, arrival)
+                assert (row is None) == (arrival.digest in seen)
+                seen.add(arrival.digest)
+                if row is not None:
+                    first = first_of_uid.setdefault(arrival.sop_instance_uid, arrival.digest)
+                    assert ledger.is_waiting(connection, row) == (first == arrival.digest)
+                    study = ledger.instance(connection, row).study_id
+                    assert ledger.last_arrival(connection, study) == arrival.received_at
+        ledger.engine.dispose()
+
+
+def arrive(ledger, connection, **more):
+    return ledger.add_arrival(
+        connection,
+        Arrival(
+            digest="d",
+            source="A",
+            received_at=1.0,
+            study_instance_uid="1.2",
+            sop_instance_uid="1.3",
+            file="f",
+            **more,
+        ),
+    )
+
+
+def test_a_decision_is_made_once(ledger):
+    with ledger.begin() as connection:
+        row = arrive(ledger, connection)
+        assert ledger.decide(connection, row, decision="accept", rung="r", reason="x")
+        assert not ledger.decide(connection, row, decision="hold", rung="r", reason="x")
+        assert ledger.instance(connection, row).decision == "accept"
+
+
+def test_findings_come_back_as_they_were(ledger):
+    findings = BrightEngine().analyse(zeros((64, 64), "float32")).findings
+    with ledger.begin() as connection:
+        row = arrive(ledger, connection)
+        ledger.add_findings(connection, row, findings, ("remark",))
+    with ledger.begin() as connection:
+        kept = ledger.instance(connection, row)
+    assert kept.findings == findings
+    assert kept.quality == ("remark",)
+
+
+def test_an_object_is_owed_once_to_each_destination(ledger):
+    with ledger.begin() as connection:
+        study = ledger.instance(connection, arrive(ledger, connection)).study_id
+        made = {"study_id": study, "kind": "SR", "sop_instance_uid": "2.25.1", "file": "f"}
+        result = ledger.add_result(connection, **made)
+        assert ledger.add_result(connection, **made) is None
+        owed = ledger.add_delivery(connection, result, "pacs", 1.0)
+        assert ledger.add_delivery(connection, result, "pacs", 2.0) is None
+        assert ledger.add_delivery(connection, result, "other", 2.0) is not None
+        ledger.finish_delivery(connection, owed, state="delivered", now=3.0, reason=None)
+        ledger.postpone_delivery(connection, owed, attempts=9, next_at=9.0, reason="late")
+        assert ledger.delivery(connection, owed).state == "delivered"
+
+
+def test_a_transaction_that_fails_leaves_nothing(ledger):
+    with pytest.raises(ZeroDivisionError), ledger.begin() as connection:
+        arrive(ledger, connection)
+        raise ZeroDivisionError
+    with ledger.begin() as connection:
+        assert arrive(ledger, connection) is not None
+
+
+def test_the_file_is_its_owners_alone(ledger):
+    path = Path(ledger.engine.url.database)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("url", ["sqlite:////no/such/folder/l.sqlite", "nonsense", "mysql://x/y"])
+def test_a_database_that_cannot_be_opened_names_its_setting(url):
+    with pytest.raises(ConfigurationError, match=r"database\.url"):
+        open_ledger(url)
