@@ -111,13 +111,19 @@ def area_average(picture: _Picture, shape: tuple[int, int]) -> _Picture:
     float32 ndarray
         Of `shape`, within the range of the source.
     """
-    rows, columns = shape
-    if (rows <= picture.shape[0]) == (columns <= picture.shape[1]):
-        return _resize(picture, rows, columns)
-    # OpenCV averages by area only where both axes shrink or both grow; the two axes are independent.
-    return _resize(_resize(picture, picture.shape[0], columns), rows, columns)
+    # OpenCV averages by area exactly where both axes shrink; where it enlarges it can be one pixel off.
+    smaller = (min(shape[1], picture.shape[1]), min(shape[0], picture.shape[0]))
+    shrunk = np.asarray(cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA), np.float32)
+    if shrunk.shape == shape:
+        return shrunk
+    return (_coverage(shrunk.shape[0], shape[0]) @ shrunk @ _coverage(shrunk.shape[1], shape[1]).T).astype(
+        np.float32
+    )
 
 
-def _resize(picture: _Picture, rows: int, columns: int) -> _Picture:
-    resized = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA)
-    return np.asarray(resized, np.float32)
+def _coverage(source: int, target: int) -> NDArray[np.float64]:
+    """Return which fraction of each output pixel each source pixel fills, shape (target, source)."""
+    edges = np.arange(target + 1) * (source / target)
+    first, last = edges[:-1, None], edges[1:, None]
+    pixel = np.arange(source)
+    return np.clip(np.minimum(last, pixel + 1) - np.maximum(first, pixel), 0, None) * (target / source)
