@@ -173,8 +173,9 @@ class Gateway:
 def _forward(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
     """Hand on each line of standard output, then None at its end."""
     assert process.stdout is not None  # noqa: S101  # a pipe was asked for
-    for line in process.stdout:
-        lines.put(line)
+    with process.stdout as output:
+        for line in output:
+            lines.put(line)
     lines.put(None)
 
 
