@@ -120,8 +120,9 @@ def _report(dataset: Dataset) -> Iterator[str]:
     if not any(DISCLAIMER in str(item.get("TextValue", "")) for item in tree):
         yield "the content tree lacks the disclaimer"
     evidence = dataset.get("CurrentRequestedProcedureEvidenceSequence") or ()
-    if any(study.StudyInstanceUID != dataset.get("StudyInstanceUID") for study in evidence):
-        yield "the evidence lies in another study"
+    predecessors = dataset.get("PredecessorDocumentsSequence") or ()
+    if any(study.StudyInstanceUID != dataset.get("StudyInstanceUID") for study in (*evidence, *predecessors)):
+        yield "the evidence or the predecessor lies in another study"
     listed = {
         sop.ReferencedSOPInstanceUID
         for study in evidence

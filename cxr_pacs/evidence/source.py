@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import struct
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from typing import Any, Final
 
 from pydicom import Dataset
 from pydicom.charset import decode_bytes, python_encoding
+from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
@@ -73,12 +76,15 @@ _DELIMITERS: Final = {0x09, 0x0A, 0x0C, 0x0D, 0x3D, 0x5E}
 # what pydicom raises when it converts a damaged element
 _DAMAGED: Final = (
     AttributeError,
+    BytesLengthException,
     EOFError,
     KeyError,
     NotImplementedError,
+    OSError,
     OverflowError,
     TypeError,
     ValueError,
+    struct.error,
 )
 
 
@@ -105,8 +111,11 @@ def required_uid(header: Dataset, keyword: str) -> UID:
     """UID in `keyword`; EvidenceError when it is missing or not a UID (PS3.5 9.1)."""
     text = single(header, keyword)
     if len(text) > 64 or not _UID.fullmatch(text):
-        raise EvidenceError(f"the source image has no usable {keyword}: nothing can be filed with it")
-    return UID(text)
+        raise EvidenceError(
+            f"an instance has no usable {keyword}: nothing can be filed with it or refer to it"
+        )
+    # leading zeroes break PS3.5 9.1 but are what the archive knows the instance by
+    return UID(text, IGNORE)
 
 
 def single(item: Dataset, keyword: str, terms: Sequence[str] | None = None) -> str:
@@ -150,14 +159,12 @@ def patient_and_study(header: Dataset) -> Dataset:
     EvidenceError
         There is no usable StudyInstanceUID.
     """
-    copy = Dataset()
-    copy.StudyInstanceUID = required_uid(header, "StudyInstanceUID")
-    for keyword in _TYPE_2:
-        setattr(copy, keyword, single(header, keyword))
-    for keyword in _TYPE_3:
-        if text := single(header, keyword):
-            setattr(copy, keyword, text)
-    return copy
+    optional = {keyword: text for keyword in _TYPE_3 if (text := single(header, keyword))}
+    return _item(
+        StudyInstanceUID=required_uid(header, "StudyInstanceUID"),
+        **{keyword: single(header, keyword) for keyword in _TYPE_2},
+        **optional,
+    )
 
 
 def character_set(header: Dataset, texts: Iterable[str]) -> list[str]:
@@ -185,21 +192,21 @@ def timezone(header: Dataset) -> dt.timezone | None:
 
 def referenced_requests(header: Dataset) -> list[Dataset]:
     """Items for Referenced Request Sequence (PS3.3 C.17.2), from the source's requests, where it has some."""
-    requests = []
     terms = _terms(header)
+    study, accession = required_uid(header, "StudyInstanceUID"), single(header, "AccessionNumber")
+    requests = []
     for source in [
         *_items(header, "ReferencedRequestSequence"),
         *_items(header, "RequestAttributesSequence"),
     ]:
-        request = Dataset()
-        request.StudyInstanceUID = required_uid(header, "StudyInstanceUID")
-        request.ReferencedStudySequence = []
-        for keyword in _REQUEST:
-            setattr(request, keyword, single(source, keyword, terms))
-        request.AccessionNumber = request.AccessionNumber or single(header, "AccessionNumber")
-        request.RequestedProcedureCodeSequence = [
-            codes.item(code) for code in _codes(source, "RequestedProcedureCodeSequence", terms)
-        ]
+        procedures = _codes(source, "RequestedProcedureCodeSequence", terms)
+        request = _item(
+            StudyInstanceUID=study,
+            ReferencedStudySequence=[],
+            RequestedProcedureCodeSequence=[codes.item(code) for code in procedures],
+            **{keyword: single(source, keyword, terms) for keyword in _REQUEST},
+        )
+        request.AccessionNumber = request.AccessionNumber or accession
         requests.append(request)
     return requests
 
@@ -252,9 +259,11 @@ def image_reference(header: Dataset) -> Dataset:
 
 
 def _item(**elements: Any) -> Dataset:
+    """Dataset of values that are what the standard allows, or identifiers that stay as they are."""
     item = Dataset()
     for keyword, value in elements.items():
-        setattr(item, keyword, value)
+        # pydicom's own validation would warn of an identifier that is too long, quoting it
+        item.add(DataElement(keyword, dictionary_VR(keyword), value, validation_mode=IGNORE))
     return item
 
 

@@ -101,7 +101,7 @@ def _output(
         modality="SR",
         series_description=SERIES_DESCRIPTION,
         series_number=SERIES_NUMBER,
-        instance_number=1 if predecessor is None else int(predecessor.InstanceNumber) + 1,
+        instance_number=1 if predecessor is None else int(predecessor.get("InstanceNumber") or 0) + 1,
     )
 
 
@@ -153,7 +153,7 @@ def _group(
         finding_type=codes.coded_class(score.label).finding,
         algorithm_id=_algorithm(findings, score),
         finding_sites=[hd.sr.FindingSite(codes.LUNG)],
-        measurements=[hd.sr.Measurement(codes.CERTAINTY, round(100 * score.score, 2), codes.PERCENT)],
+        measurements=[hd.sr.Measurement(codes.CERTAINTY, round(100 * float(score.score), 2), codes.PERCENT)],
         qualitative_evaluations=[
             hd.sr.QualitativeEvaluation(
                 codes.CLASSIFICATION, codes.POSITIVE if score.passed else codes.NEGATIVE
