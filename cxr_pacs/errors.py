@@ -16,8 +16,13 @@
         ├── SpoolUnavailable         the disk did not take the bytes
         └── DestinationUnavailable   no association, a time-out, or A7xx
 
-No message of these may hold patient identity: they reach log lines and the ledger.
+No message of these may hold patient identity: they reach log lines and the ledger. Of an error that nobody
+foresaw, only `kind_and_place` may.
 """
+
+from __future__ import annotations
+
+import traceback
 
 __all__ = [
     "BundleError",
@@ -33,6 +38,7 @@ __all__ = [
     "SpoolUnavailable",
     "TransientError",
     "UnreadablePixels",
+    "kind_and_place",
 ]
 
 
@@ -98,3 +104,10 @@ class SpoolUnavailable(TransientError):
 
 class DestinationUnavailable(TransientError):
     """A destination could not be reached, timed out, or answered A7xx."""
+
+
+def kind_and_place(error: Exception) -> str:
+    """Describe an unforeseen error without its text, which may quote a data element."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {frames[-1].name} (line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{place}"

@@ -14,7 +14,13 @@ from pynetdicom import evt
 from pynetdicom.presentation import build_context
 
 from cxr_pacs.dimse.associations import Peer, Service, associate
-from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable, RefusedInstance, SpoolUnavailable
+from cxr_pacs.errors import (
+    DeliveryRefused,
+    DestinationUnavailable,
+    RefusedInstance,
+    SpoolUnavailable,
+    kind_and_place,
+)
 
 __all__ = ["OUT_OF_RESOURCES", "SUCCESS", "ReceivedInstance", "storage_scp", "store"]
 
@@ -23,6 +29,7 @@ logger = logging.getLogger(__name__)
 # PS3.4 Table B.2-1.
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
+PROCESSING_FAILURE = 0x0110  # PS3.7 9.1.1.1.9
 WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
 
 
@@ -63,7 +70,7 @@ def storage_scp(
         Each class is negotiated with all the syntaxes.
     receive : callable
         Makes the instance durable. RefusedInstance is answered with its own status,
-        SpoolUnavailable with 0xA700.
+        SpoolUnavailable with 0xA700, anything unforeseen with 0x0110.
     """
 
     def on_c_store(event: evt.Event) -> int:
@@ -86,6 +93,10 @@ def storage_scp(
                 "cannot keep an instance from %s: %s", instance.calling_ae_title, error
             )
             return OUT_OF_RESOURCES
+        except Exception as error:  # noqa: BLE001  top of a thread: the association goes on
+            where = kind_and_place(error)
+            logger.error("cannot receive from %s: %s", instance.calling_ae_title, where)  # noqa: TRY400
+            return PROCESSING_FAILURE
         return SUCCESS
 
     contexts = tuple((str(sop_class), tuple(map(str, transfer_syntaxes))) for sop_class in sop_classes)

@@ -142,7 +142,8 @@ class Reader:
         return evidence.Stamp(
             site_namespace=self._namespace,
             configuration_digest=self._output_digest,
-            made_at=dt.datetime.fromtimestamp(made_at, tz=dt.UTC),
+            # DICOM times are local to the site unless the header names an offset (PS3.3 C.12.1.1.8).
+            made_at=dt.datetime.fromtimestamp(made_at, tz=dt.UTC).astimezone(),
             software_version=__version__,
         )
 

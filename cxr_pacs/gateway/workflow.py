@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import io
 import logging
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 from pydicom import Dataset, FileDataset, dcmread
 
-from cxr_pacs.errors import EvidenceError
+from cxr_pacs.errors import EvidenceError, kind_and_place
 from cxr_pacs.evidence import ReadInstance
 from cxr_pacs.gateway.delivery import Courier, backoff
 from cxr_pacs.gateway.ledger import InstanceRow, Ledger
@@ -138,7 +137,7 @@ class StudyWorkflows:
         try:
             return self._analyse_instance(instance_id)
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the instance is not lost
-            where = _explain(error)
+            where = kind_and_place(error)
             logger.error("analysis of instance %d, attempt %d: %s", instance_id, attempt, where)  # noqa: TRY400
         with self._ledger.begin() as connection:
             if attempt < UNFORESEEN_ATTEMPTS:
@@ -203,7 +202,7 @@ class StudyWorkflows:
         except EvidenceError as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the study is not lost
-            problem = _explain(error)
+            problem = kind_and_place(error)
             if attempt < UNFORESEEN_ATTEMPTS:
                 with self._ledger.begin() as connection:
                     delay = backoff(self._settings.delivery, attempt)
@@ -271,7 +270,7 @@ class StudyWorkflows:
             outcome = self._courier.send(row.destination, self._spool.path(row.file))
             state, reason = outcome.state, outcome.reason
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the object is not lost
-            reason = _explain(error)
+            reason = kind_and_place(error)
             state = "waiting" if attempt < UNFORESEEN_ATTEMPTS else "parked"
         now = self._clock()
         if state == "waiting" and now - row.created_at > self._settings.delivery.give_up_after:
@@ -305,9 +304,3 @@ class StudyWorkflows:
 
     def _whole(self, file: str) -> Dataset:
         return dcmread(self._spool.path(file))
-
-
-def _explain(error: Exception) -> str:
-    """Kind and place of an error; never its text, which may quote a data element."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {frame.name} (line {frame.lineno})"

@@ -72,11 +72,11 @@ class Findings:
     model: ModelIdentity
 
     def head(self, name: str) -> tuple[ClassScore, ...]:
-        """The scores of head `name`; empty when the model has no such head."""
+        """Pick the scores of head `name`; empty when the model has no such head."""
         return tuple(s for s in self.scores if s.head == name)
 
     def leading(self, name: str) -> ClassScore:
-        """The highest score of head `name`; ValueError when there is no such head."""
+        """Pick the highest score of head `name`; ValueError when there is no such head."""
         return max(self.head(name), key=lambda s: s.score)
 
     @property

@@ -11,7 +11,7 @@ from test_journey import DEADLINE, modalities, table
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.gateway.service import Gateway
 
-SECRET = "Sensitive^Name"
+IDENTITY = "Sensitive^Name"
 
 
 class FailingEngine(BrightEngine):
@@ -23,7 +23,7 @@ class FailingEngine(BrightEngine):
     def analyse(self, image):
         if image.mean() < 0.02 and self.failures:
             self.failures -= 1
-            raise RuntimeError(f"cannot read {SECRET}")
+            raise RuntimeError(f"cannot read {IDENTITY}")
         return super().analyse(image)
 
 
@@ -44,8 +44,8 @@ def run(make_settings, archive):
 
 
 def dark_and_bright():
-    dark = make_radiograph(picture=synthetic_chest(150, 130, 0) * 0.01, PatientName=SECRET)
-    bright = make_radiograph(picture=synthetic_chest(150, 130, 1), PatientName=SECRET)
+    dark = make_radiograph(picture=synthetic_chest(150, 130, 0) * 0.01, PatientName=IDENTITY)
+    bright = make_radiograph(picture=synthetic_chest(150, 130, 1), PatientName=IDENTITY)
     bright.StudyInstanceUID = dark.StudyInstanceUID
     return dark, bright
 
@@ -66,8 +66,8 @@ def test_a_failure_that_stays_holds_the_instance_and_reports_the_rest(run, archi
     assert (held["decision"], held["rung"], accepted["decision"]) == ("hold", "failure", "accept")
     assert "RuntimeError in analyse" in held["reason"]
     ledger = (settings.spool.path / "ledger.sqlite").read_bytes()
-    assert SECRET not in caplog.text
-    assert SECRET.encode() not in ledger
+    assert IDENTITY not in caplog.text
+    assert IDENTITY.encode() not in ledger
 
 
 def test_a_report_that_cannot_be_built_is_the_studys_problem(run, archive, monkeypatch):

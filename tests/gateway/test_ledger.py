@@ -108,9 +108,9 @@ def test_an_object_is_owed_once_to_each_destination(ledger):
 
 
 def test_a_transaction_that_fails_leaves_nothing(ledger):
-    with pytest.raises(ZeroDivisionError), ledger.begin() as connection:
+    with ledger.engine.connect() as connection:
         arrive(ledger, connection)
-        raise ZeroDivisionError
+        connection.rollback()
     with ledger.begin() as connection:
         assert arrive(ledger, connection) is not None
 
