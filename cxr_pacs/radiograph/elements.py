@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
@@ -18,6 +19,7 @@ __all__ = ["codes", "first_item", "first_number", "integer", "items", "numbers",
 _TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "IS", "LO", "SH", "UI"})
 # What pydicom raises for an element whose bytes do not fit its value representation.
 _MALFORMED = (
+    BytesLengthException,
     ValueError,
     TypeError,
     KeyError,

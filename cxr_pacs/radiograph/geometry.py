@@ -124,6 +124,7 @@ def area_average(picture: _Picture, shape: tuple[int, int]) -> _Picture:
 def _coverage(source: int, target: int) -> NDArray[np.float64]:
     """Return which fraction of each output pixel each source pixel fills, shape (target, source)."""
     edges = np.arange(target + 1) * (source / target)
-    first, last = edges[:-1, None], edges[1:, None]
     pixel = np.arange(source)
-    return np.clip(np.minimum(last, pixel + 1) - np.maximum(first, pixel), 0, None) * (target / source)
+    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    covered: NDArray[np.float64] = np.clip(overlap, 0, None) * (target / source)
+    return covered

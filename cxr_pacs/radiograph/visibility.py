@@ -96,7 +96,7 @@ def _circle(dataset: Dataset, shape: tuple[int, int], aspect: float) -> _Mask | 
 
 
 def _polygon(dataset: Dataset, shape: tuple[int, int], _aspect: float) -> _Mask | None:
-    vertices = np.array(numbers(dataset, "VerticesOfPolygonalShutter"))
+    vertices = np.array(numbers(dataset, "VerticesOfThePolygonalShutter"))
     if len(vertices) < 6 or len(vertices) % 2:
         return None
     points = vertices.reshape(-1, 2)[:, ::-1].astype(np.int32) - 1  # row\column from 1 → x, y from 0

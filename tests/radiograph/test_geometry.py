@@ -13,7 +13,7 @@ from cxr_pacs.radiograph.geometry import area_average
 
 
 def averaged(picture, target):
-    """The mean over area along the first axis: divide each pixel into `target` parts, join `source` of them."""
+    """The mean over area along the first axis: cut each pixel into `target` parts, join `source` of them."""
     source = len(picture)
     parts = np.repeat(picture.astype(np.float64), target, axis=0)
     return parts.reshape(target, source, *picture.shape[1:]).mean(axis=1)

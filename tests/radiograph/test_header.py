@@ -1,0 +1,136 @@
+"""Header facts from whole, missing and malformed elements."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from radiographs import make_radiograph
+
+from cxr_pacs.radiograph import read_header
+
+
+def rewritten(dataset, old, new):
+    """`dataset` with bytes of its file exchanged for as many others."""
+    assert len(old) == len(new)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    assert old in buffer.getvalue()
+    return dcmread(io.BytesIO(buffer.getvalue().replace(old, new)))
+
+
+def code(value, keyword="CodeValue"):
+    item = Dataset()
+    setattr(item, keyword, value)
+    return item
+
+
+def test_the_facts_of_a_whole_header():
+    facts = read_header(make_radiograph(bits=10, ImageType=["DERIVED", "PRIMARY"], InstanceNumber=7))
+    assert facts.sop_class_uid == "1.2.840.10008.5.1.4.1.1.1.1"
+    assert facts.transfer_syntax_uid == "1.2.840.10008.1.2.1"
+    assert facts.study_instance_uid.startswith("2.25.")
+    assert facts.modality == "DX"
+    assert facts.image_type == ("DERIVED", "PRIMARY")
+    assert facts.instance_number == 7
+    assert facts.age_years == 56
+    assert facts.has_patient_id
+    assert facts.patient_orientation == ("L", "F")
+    assert facts.anatomic_regions == ("816094009",)
+    assert facts.manufacturer == "Example Imaging"
+    assert facts.descriptions == (("StudyDescription", "Chest PA"),)
+    assert (facts.image.rows, facts.image.columns) == (512, 448)
+    assert facts.image.bits_stored == 10
+    assert facts.image.bits_problem is None
+
+
+def test_an_empty_dataset_has_facts():
+    facts = read_header(Dataset())
+    assert facts.sop_class_uid is None
+    assert facts.transfer_syntax_uid is None
+    assert facts.age_years is None
+    assert not facts.has_patient_id
+    assert not facts.image.has_pixel_data
+    assert facts.image.rows is None
+
+
+def test_no_identity_in_the_facts():
+    dataset = make_radiograph(PatientName="Sensitive^Name", PatientID="S-77", AccessionNumber="S-88")
+    assert "S-" not in repr(read_header(dataset))
+    assert "Sensitive" not in repr(read_header(dataset))
+
+
+@pytest.mark.parametrize(
+    ("age", "years"),
+    [("056Y", 56), ("006M", 0.5), ("073D", 0.2), ("010W", 10 / 52.18), ("62", 62), ("old", None)],
+)
+def test_age(age, years):
+    found = read_header(make_radiograph(PatientAge=age, PatientBirthDate=None)).age_years
+    assert found == (None if years is None else pytest.approx(years, rel=1e-2))
+
+
+@pytest.mark.parametrize(
+    ("born", "years"), [("20160102", 10.0), ("20270101", None), ("", None), ("1970", None)]
+)
+def test_age_from_dates(born, years):
+    facts = read_header(make_radiograph(PatientAge=None, PatientBirthDate=born, StudyDate="20260102"))
+    assert facts.age_years == (None if years is None else pytest.approx(years, abs=0.01))
+
+
+def test_values_of_the_wrong_kind_are_absent():
+    dataset = make_radiograph(InstanceNumber="12")
+    dataset = rewritten(dataset, b"IS\x02\x0012", b"IS\x02\x00ab")
+    assert read_header(dataset).instance_number is None
+
+
+@pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")  # pydicom, while reading the file
+@pytest.mark.parametrize("charset", [b"ISO_IR 999", b"NONSENSE!!", b"ISO_IR 138"])
+def test_a_character_set_that_does_not_decode(charset):
+    dataset = make_radiograph(SeriesDescription="Tórax PA", PatientName="Ü^Ö")
+    facts = read_header(rewritten(dataset, b"ISO_IR 192", charset))
+    assert facts.has_patient_id
+    assert ("SeriesDescription", "Tórax PA") in facts.descriptions
+
+
+def test_text_in_latin_1():
+    dataset = make_radiograph(SeriesDescription="TÓRAX PA", SpecificCharacterSet="ISO_IR 100")
+    assert ("SeriesDescription", "TÓRAX PA") in read_header(dataset).descriptions
+
+
+def test_codes_short_long_and_urn():
+    dataset = make_radiograph(
+        ViewCodeSequence=[code("R-10206"), code("272479007", "LongCodeValue"), code("urn:x", "URNCodeValue")],
+        PatientSpeciesDescription="Homo sapiens",
+    )
+    facts = read_header(dataset)
+    assert facts.view_codes == ("R-10206", "272479007", "urn:x")
+    assert facts.species == ("HOMO", "SAPIENS")
+
+
+def test_an_element_that_pydicom_cannot_convert_is_absent():
+    dataset = make_radiograph(Rows=300)
+    dataset = rewritten(dataset, b"\x28\x00\x10\x00US\x02\x00", b"\x28\x00\x10\x00FD\x02\x00")
+    assert read_header(dataset).image.rows is None
+
+
+def test_a_sequence_that_is_none():
+    dataset = make_radiograph()
+    dataset.add_new("ViewCodeSequence", "LO", "not a sequence")
+    assert read_header(dataset).view_codes == ()
+
+
+@pytest.mark.parametrize(
+    ("tags", "word"),
+    [
+        ({"BitsAllocated": 32}, "Allocated"),
+        ({"BitsStored": 17, "HighBit": 16}, "Stored"),
+        ({"BitsStored": 7, "HighBit": 6}, "Stored"),
+        ({"BitsStored": None}, "Stored"),
+        ({"HighBit": 15}, "High Bit"),
+        ({"PixelRepresentation": 2}, "Representation"),
+    ],
+)
+def test_wrong_bits(tags, word):
+    assert word in read_header(make_radiograph(**tags)).image.bits_problem
