@@ -58,6 +58,8 @@ DECODERS = {
     HTJ2KLosslessRPCL: "pylibjpeg",
     HTJ2K: "pylibjpeg",
 }
+# EOI of JPEG and JPEG-LS, EOC of JPEG 2000; none of them can occur within coded data.
+_END = b"\xff\xd9"
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 
 
@@ -210,6 +212,8 @@ def _check_code_stream(frame: bytes, shape: tuple[int, int]) -> int:
             f"The code stream holds {found[0]} x {found[1]} pixels of {components} samples, "
             f"the header says {shape[0]} x {shape[1]} of 1."
         )
+    if _END not in frame[-1024:]:  # JPEG decoders fill in what is cut off, without a word
+        raise UnreadablePixels("The code stream has no end: the pixel data is cut off.")
     if precision > 16:
         raise UnreadablePixels(f"The code stream has {precision} bits a pixel; up to 16 are read.")
     return precision
