@@ -1,0 +1,144 @@
+"""A model bundle: a folder with ``bundle.toml`` and the weights it speaks of, checked whole before use.
+
+A bundle is immutable: a new training is a new version with a new device UID.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tomllib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from cxr_pacs.errors import BundleError
+from cxr_pacs.inference.findings import ModelIdentity
+from cxr_pacs.inference.manifest import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Weights = Mapping[str, NDArray[np.floating[Any]]]
+
+__all__ = ["MANIFEST", "Bundle", "bundled", "load_bundle", "pack_weights"]
+
+MANIFEST = "bundle.toml"
+_BUNDLED = Path(__file__).parents[1] / "bundles"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bundle:
+    """A checked bundle.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder.
+    manifest : Manifest
+    identity : ModelIdentity
+        Its digest is the SHA-256 of the manifest's bytes followed by the weights' bytes.
+    weights : mapping of str to float16 ndarray
+        Under ``layer/weight``, exactly those of ``manifest.architecture``.
+    """
+
+    path: Path
+    manifest: Manifest
+    identity: ModelIdentity
+    weights: Weights
+
+
+def bundled(name: str) -> Path:
+    """Folder of the bundle `name` that comes with this package; BundleError when there is none."""
+    folder = _BUNDLED / name
+    if not (folder / MANIFEST).is_file():
+        names = sorted(path.parent.name for path in _BUNDLED.glob(f"*/{MANIFEST}"))
+        raise BundleError(f"no bundle {name!r} comes with cxr-pacs; there is: {', '.join(names) or 'none'}")
+    return folder
+
+
+def load_bundle(path: Path) -> Bundle:
+    """
+    Read the bundle in the folder `path` and check all of it; no code in it can run.
+
+    Raises
+    ------
+    BundleError
+        The manifest or the weights are missing, malformed, or do not fit each other; the message names the
+        file and the field or layer.
+    """
+    written = _read(path / MANIFEST)
+    manifest = _parse(written, path / MANIFEST)
+    packed = _read(path / manifest.weights.file)
+    found = hashlib.sha256(packed).hexdigest()
+    if found != manifest.weights.sha256:
+        raise BundleError(
+            f"{path / manifest.weights.file}: its SHA-256 is {found}, but weights.sha256 of {MANIFEST} says "
+            f"{manifest.weights.sha256}; take both files from the same release"
+        )
+    identity = ModelIdentity(
+        name=manifest.name,
+        version=manifest.version,
+        digest=hashlib.sha256(written + packed).hexdigest(),
+        device_uid=manifest.device_uid,
+        manufacturer=manifest.manufacturer,
+        preprocessing=manifest.preprocessing.identifier,
+        intended_use=manifest.intended_use,
+    )
+    weights = _unpack(packed, manifest, path / manifest.weights.file)
+    return Bundle(path=path, manifest=manifest, identity=identity, weights=weights)
+
+
+def pack_weights(weights: Weights) -> bytes:
+    """Write a weights' file: every array as float16, uncompressed; equal weights give equal bytes."""
+    packed = io.BytesIO()
+    halves: dict[str, Any] = {name: array.astype(np.float16) for name, array in weights.items()}
+    np.savez(packed, **halves)
+    return packed.getvalue()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}); is this a bundle's folder?") from error
+
+
+def _parse(written: bytes, path: Path) -> Manifest:
+    try:
+        return Manifest.model_validate(tomllib.loads(written.decode("utf-8")))
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'manifest'}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise BundleError(f"{path}: {problems}") from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise BundleError(f"{path} is not TOML in UTF-8: {error}") from error
+
+
+def _unpack(packed: bytes, manifest: Manifest, path: Path) -> Weights:
+    try:
+        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+            weights = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path} is not an archive of plain NumPy arrays: {error}") from error
+    expected = manifest.architecture.weight_shapes()
+    for name, shape in expected.items():
+        if name not in weights:
+            raise BundleError(f"{path}: weight {name} is missing")
+        if weights[name].shape != shape:
+            raise BundleError(f"{path}: weight {name} is {weights[name].shape}, the network needs {shape}")
+        if weights[name].dtype != np.float16:
+            raise BundleError(f"{path}: weight {name} is {weights[name].dtype}, not float16")
+        if not np.isfinite(weights[name]).all():
+            raise BundleError(f"{path}: weight {name} holds a value that is not finite")
+    if extra := sorted(weights.keys() - expected.keys()):
+        raise BundleError(f"{path}: weight {extra[0]} belongs to no layer of the network")
+    return weights

@@ -1,0 +1,163 @@
+"""What ``bundle.toml`` may say: the fields, their types and their limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cxr_pacs.inference.architecture import Architecture
+
+__all__ = [
+    "Code",
+    "Head",
+    "Label",
+    "Manifest",
+    "Metric",
+    "Network",
+    "Preprocessing",
+    "Source",
+    "Training",
+    "WeightsFile",
+]
+
+Text = Annotated[str, Field(min_length=1)]
+# DICOM's LO value representation: 64 characters, no backslash (PS3.5 table 6.2-1).
+LongString = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\\\x00-\x1f]+$")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
+Uid = Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$", max_length=64)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Channels = Annotated[tuple[float, ...], Field(min_length=3, max_length=3)]
+
+
+class _Part(BaseModel):
+    """A table of the manifest: unknown keys are errors, values cannot be changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Code(_Part):
+    """A coded concept, e.g. SNOMED CT's (840539006, SCT, "COVID-19")."""
+
+    value: Annotated[str, Field(min_length=1, max_length=16)]
+    scheme: Annotated[str, Field(min_length=1, max_length=16)]
+    meaning: LongString
+
+
+class Label(_Part):
+    """One class of a head: its name, its code, its operating point and how that was chosen."""
+
+    name: Name
+    code: Code
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    chosen: Text
+
+
+class Head(_Part):
+    """One question that the model answers; its scores are a softmax of logits divided by `temperature`."""
+
+    name: Name
+    temperature: Annotated[float, Field(gt=0)]
+    labels: Annotated[tuple[Label, ...], Field(min_length=2)]
+
+
+class Network(_Part):
+    """The trunk, as in `cxr_pacs.inference.architecture`."""
+
+    layout: Literal["resnet-v1"]
+    stages: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(min_length=1, max_length=5)]
+    width: Annotated[int, Field(ge=1, le=512)]
+
+
+class Preprocessing(_Part):
+    """How P-values become the input: squashed by area averaging, then shifted and scaled by channel."""
+
+    identifier: Annotated[str, Field(pattern=r"^squash-area-[1-9][0-9]{1,3}$")]
+    mean: Channels
+    deviation: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=3, max_length=3)]
+
+    @property
+    def size(self) -> int:
+        """Side of the input square, pixels."""
+        return int(self.identifier.rpartition("-")[2])
+
+
+class WeightsFile(_Part):
+    """The weights' file beside the manifest, and its SHA-256 in hexadecimal."""
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\.npz$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Source(_Part):
+    """A collection that the model was trained on."""
+
+    name: Text
+    citation: Text
+    licences: Annotated[tuple[Text, ...], Field(min_length=1)]
+    images: Annotated[int, Field(ge=1)]
+    patients: Annotated[int, Field(ge=1)]
+
+
+class Training(_Part):
+    """Where the weights come from."""
+
+    procedure: Text
+    seed: int
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+
+
+class Metric(_Part):
+    """One figure with its 95 % interval, and on which films it was measured."""
+
+    head: Name
+    name: Text
+    films: Text
+    value: Share
+    low: Share
+    high: Share
+    images: Annotated[int, Field(ge=1)]
+    patients: Annotated[int, Field(ge=1)]
+    interval: Text
+
+
+class Manifest(_Part):
+    """A whole ``bundle.toml``."""
+
+    name: Name
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    manufacturer: LongString
+    device_uid: Uid
+    intended_use: LongString
+    licence: Text
+    limitations: Annotated[tuple[Text, ...], Field(min_length=1)]
+    network: Network
+    preprocessing: Preprocessing
+    weights: WeightsFile
+    heads: Annotated[tuple[Head, ...], Field(min_length=1)]
+    training: Training
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [head.name for head in self.heads]
+        if len(set(names)) < len(names):
+            raise ValueError("heads: two have the same name")
+        for head in self.heads:
+            labels = [label.name for label in head.labels]
+            if len(set(labels)) < len(labels):
+                raise ValueError(f"heads: {head.name} names a label twice")
+        if unknown := {metric.head for metric in self.metrics} - set(names):
+            raise ValueError(f"metrics: {min(unknown)!r} is no head of this bundle")
+        if self.preprocessing.size < self.architecture.stride:
+            raise ValueError("preprocessing.identifier: the input is smaller than one feature cell")
+        return self
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network that the weights must fit."""
+        return Architecture(
+            stages=self.network.stages,
+            width=self.network.width,
+            heads=tuple((head.name, len(head.labels)) for head in self.heads),
+        )
