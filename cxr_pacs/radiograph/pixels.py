@@ -173,9 +173,9 @@ def _decompressed(
             request, index=0, validate=False, decoding_plugin=DECODERS[syntax]
         )
         return np.frombuffer(buffer, "<u2" if wide else "u1").reshape(shape)
-    except UnreadablePixels:
+    except (UnreadablePixels, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # decoders raise whatever their C libraries lead to
+    except BaseException as error:  # decoders raise anything; a panic in the Rust one is no Exception
         raise UnreadablePixels(f"The {syntax.name} frame is damaged or incomplete.") from error
 
 

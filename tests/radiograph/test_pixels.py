@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import struct
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
     UID,
@@ -189,6 +191,25 @@ def test_noise_instead_of_a_code_stream(syntax):
         decode(compressed(b"\xff\xd8" + noise, syntax))
     with pytest.raises(UnreadablePixels):
         decode(compressed(b"\xff\xd8" + 500 * b"\xff", syntax))
+
+
+@pytest.mark.parametrize("syntax", transfer_syntaxes.CODE_STREAMS, ids=lambda uid: uid.keyword)
+def test_flipped_bytes_are_decoded_or_refused(syntax):
+    random = np.random.default_rng(2)
+    dataset = dcmread(io.BytesIO(transfer_syntaxes._sample(syntax)))
+    outcomes = {"decoded": 0, "refused": 0}
+    for _ in range(300):
+        frame = bytearray(transfer_syntaxes.CODE_STREAMS[syntax])
+        for place in random.integers(0, len(frame), 3):
+            frame[place] = random.integers(0, 256)
+        dataset.PixelData = encapsulate([bytes(frame)])
+        try:
+            assert decode(dataset).codes.shape == (32, 32)
+        except UnreadablePixels:
+            outcomes["refused"] += 1
+        else:
+            outcomes["decoded"] += 1
+    assert outcomes["refused"] > 0
 
 
 @pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless])
