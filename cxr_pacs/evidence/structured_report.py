@@ -111,7 +111,7 @@ def _content(read: Sequence[ReadInstance], heatmaps: Sequence[Dataset], stamp: S
     headers = [instance.header for instance in read]
     tree = hd.sr.MeasurementReport(
         observation_context=_observer(read[0].findings.model),
-        procedure_reported=reported_procedures(headers[0]) or codes.PLAIN_CHEST_XRAY,
+        procedure_reported=reported_procedures(headers[0]) or codes.RADIOGRAPHY,
         imaging_measurements=[
             _group(instance, score, drawn, stamp) for instance in read for score in instance.findings.scores
         ],
