@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from typing import TYPE_CHECKING, Any
 
 from pydicom.datadict import dictionary_VR
@@ -19,14 +20,16 @@ __all__ = ["codes", "first_item", "first_number", "integer", "items", "numbers",
 _TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "IS", "LO", "SH", "UI"})
 # What pydicom raises for an element whose bytes do not fit its value representation.
 _MALFORMED = (
-    BytesLengthException,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    LookupError,
     ArithmeticError,
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    LookupError,
     NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+    struct.error,
 )
 
 
@@ -36,10 +39,10 @@ def values(dataset: Dataset, keyword: str) -> list[Any]:
     Text that pydicom has not converted yet is decoded here, as UTF-8 or else Latin-1: its conversion warns of
     a wrong value by quoting it, and a quoted value may be an identity.
     """
-    raw: object = dataset.get_item(keyword)
-    if isinstance(raw, RawDataElement) and (raw.VR or dictionary_VR(raw.tag)) in _TEXT:
-        return list(_decoded(raw.value or b"").split("\\"))
     try:
+        raw: object = dataset.get_item(keyword)
+        if isinstance(raw, RawDataElement) and (raw.VR or dictionary_VR(raw.tag)) in _TEXT:
+            return list(_decoded(raw.value or b"").split("\\"))
         value = dataset.get(keyword)
     except _MALFORMED:
         return []

@@ -30,6 +30,7 @@ from pydicom.uid import (
 )
 
 from cxr_pacs.errors import UnreadablePixels
+from cxr_pacs.radiograph.elements import values
 from cxr_pacs.radiograph.header import ImageDescription, read_header
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _checked(image: ImageDescription) -> tuple[int, int, int]:
 
 
 def _pixel_data(dataset: Dataset) -> bytes:
-    data = dataset.get("PixelData")
+    data = next(iter(values(dataset, "PixelData")), None)
     if not isinstance(data, bytes) or not data:
         raise UnreadablePixels("Pixel Data is empty.")
     return data

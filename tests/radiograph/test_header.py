@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from radiographs import make_radiograph
+from radiographs import make_radiograph, synthetic_chest
 
-from cxr_pacs.radiograph import read_header
+from cxr_pacs.errors import UnreadablePixels
+from cxr_pacs.radiograph import SelectionPolicy, decide, read_header, read_radiograph
 
 
 def rewritten(dataset, old, new):
@@ -119,6 +122,41 @@ def test_a_sequence_that_is_none():
     dataset = make_radiograph()
     dataset.add_new("ViewCodeSequence", "LO", "not a sequence")
     assert read_header(dataset).view_codes == ()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_flipped_bytes_in_the_header(syntax):
+    whole = io.BytesIO()
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = [256, 0, 8], bytes(range(256))
+    make_radiograph(
+        bits=8,
+        picture=synthetic_chest(130, 130, 0),
+        transfer_syntax=syntax,
+        PixelPaddingValue=0,
+        VOILUTSequence=[table],
+        ShutterShape="CIRCULAR",
+        CenterOfCircularShutter=[60, 60],
+        RadiusOfCircularShutter=60,
+    ).save_as(whole)
+    random = np.random.default_rng(4)
+    rendered = 0
+    for _ in range(400):
+        flipped = bytearray(whole.getvalue())
+        for place in random.integers(132, len(flipped) - 130 * 130 - 8, 3):
+            flipped[place] = random.integers(0, 256)
+        try:
+            dataset = dcmread(io.BytesIO(flipped))
+        except Exception:  # noqa: BLE001, S112
+            continue  # pydicom's part: no dataset, nothing to read
+        assert decide(read_header(dataset), SelectionPolicy()).reason
+        with contextlib.suppress(UnreadablePixels):
+            pixels = read_radiograph(dataset).pixels
+            assert pixels.min() >= 0
+            assert pixels.max() <= 1
+            rendered += 1
+    assert rendered > 100
 
 
 @pytest.mark.parametrize(
