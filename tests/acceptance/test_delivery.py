@@ -1,0 +1,120 @@
+"""Destinations that are down, refuse, or are out of resources: retried or parked with the reason, never lost."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from peers import (
+    Archive,
+    Destination,
+    Gateway,
+    StubbornArchive,
+    deliveries,
+    eventually,
+    free_port,
+    of_modality,
+    send,
+)
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+from studies import ONE_OF_EACH, new_radiograph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pydicom import FileDataset
+
+
+def _at(name: str, archive: Archive, *, title: str | None = None) -> Destination:
+    return Destination(name=name, ae_title=title or archive.ae_title, port=archive.port)
+
+
+def _states(gateway: Gateway, destination: str) -> set[str]:
+    return {row["state"] for row in deliveries(gateway) if row["destination"] == destination}
+
+
+def _reasons(gateway: Gateway, destination: str) -> set[str]:
+    return {row["reason"] for row in deliveries(gateway) if row["destination"] == destination}
+
+
+def _attempts(gateway: Gateway, destination: str) -> int:
+    return min((r["attempts"] for r in deliveries(gateway) if r["destination"] == destination), default=0)
+
+
+def _complete(archive: Archive, radiograph: FileDataset) -> None:
+    study = radiograph.StudyInstanceUID
+    archive.wait_for(lambda held: of_modality(held, study) >= ONE_OF_EACH, timeout=60)
+    assert of_modality(archive.instances, study) == ONE_OF_EACH
+
+
+def test_down_is_retried_and_survives_a_restart(tmp_path: Path, make_gateway: Callable[..., Gateway]):
+    radiograph = new_radiograph()
+    late = Archive(tmp_path / "late", ae_title="LATE", port=free_port())
+    with Archive(tmp_path / "up") as up:
+        gateway = make_gateway(_at("up", up), _at("late", late))
+        gateway.start()
+        assert send([radiograph], gateway.port) == [0]
+        _complete(up, radiograph)
+        eventually(lambda: _attempts(gateway, "late") >= 2)
+        assert _states(gateway, "late") == {"waiting"}
+        assert all("could not be reached" in reason for reason in _reasons(gateway, "late"))
+        assert gateway.stop() == 0, gateway.log_tail()
+
+        gateway.start()
+        with late:
+            _complete(late, radiograph)
+            eventually(lambda: _states(gateway, "late") == {"delivered"})
+            assert gateway.stop() == 0, gateway.log_tail()
+        assert up.receptions == list(dict.fromkeys(up.receptions))
+
+
+def test_refusals_are_parked_with_their_reason(tmp_path: Path, make_gateway: Callable[..., Gateway]):
+    radiograph = new_radiograph()
+    echo_only = AE(ae_title="ECHOONLY")
+    echo_only.add_supported_context(Verification)
+    with ExitStack() as stack:
+        up = stack.enter_context(Archive(tmp_path / "up"))
+        strict = stack.enter_context(StubbornArchive(tmp_path / "strict", ae_title="STRICT", status=0xA900))
+        full = stack.enter_context(StubbornArchive(tmp_path / "full", ae_title="FULL", status=0xA700))
+        server = echo_only.start_server(("127.0.0.1", 0), block=False)
+        stack.callback(echo_only.shutdown)
+        gateway = make_gateway(
+            _at("up", up),
+            _at("strict", strict),
+            _at("full", full),
+            _at("mistitled", up, title="NOBODY"),
+            Destination(name="echo-only", ae_title="ECHOONLY", port=server.socket.getsockname()[1]),
+        )
+        stack.enter_context(gateway)
+        assert send([radiograph], gateway.port) == [0]
+        _complete(up, radiograph)
+
+        for name, reason in (
+            ("strict", "A900"),
+            ("mistitled", "rejected"),
+            ("echo-only", "no presentation context"),
+        ):
+            eventually(lambda name=name: _states(gateway, name) == {"parked"})
+            assert all(reason in said for said in _reasons(gateway, name))
+
+        eventually(lambda: _attempts(gateway, "full") >= 2)
+        assert all("A700" in said for said in _reasons(gateway, "full"))
+        full.status = 0
+        _complete(full, radiograph)
+        eventually(lambda: _states(gateway, "full") == {"delivered"})
+        assert strict.instances == ()
+        assert gateway.stop() == 0, gateway.log_tail()
+
+
+def test_given_up_after_the_time_that_the_site_set(tmp_path: Path, make_gateway: Callable[..., Gateway]):
+    gateway = make_gateway(
+        Destination(name="nowhere", ae_title="NOWHERE", port=free_port()),
+        delivery={"first_retry": 0.1, "longest_retry": 0.1, "give_up_after": 0.5},
+    )
+    with gateway:
+        assert send([new_radiograph()], gateway.port) == [0]
+        eventually(lambda: _states(gateway, "nowhere") == {"parked"})
+        assert all("given up" in said and "reached" in said for said in _reasons(gateway, "nowhere"))
+        assert gateway.stop() == 0, gateway.log_tail()
