@@ -42,7 +42,7 @@ def values(dataset: Dataset, keyword: str) -> list[Any]:
     try:
         raw: object = dataset.get_item(keyword)
         if isinstance(raw, RawDataElement) and (raw.VR or dictionary_VR(raw.tag)) in _TEXT:
-            return list(_decoded(raw.value or b"").split("\\"))
+            return [part.strip(" \0") for part in _decoded(raw.value or b"").split("\\")]
         value = dataset.get(keyword)
     except _MALFORMED:
         return []

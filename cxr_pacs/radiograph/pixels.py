@@ -109,6 +109,7 @@ def decode(dataset: Dataset) -> StoredPixels:
     facts = read_header(dataset)
     image = facts.image
     rows, columns, bits = _checked(image)
+    signed = image.pixel_representation == 1
     syntax = UID(facts.transfer_syntax_uid or "")
     data = _pixel_data(dataset)
     if syntax in NATIVE:
@@ -118,10 +119,10 @@ def decode(dataset: Dataset) -> StoredPixels:
         if len(data) > 4 * rows * columns + 65536:
             raise UnreadablePixels("The compressed pixel data is far larger than the picture it should hold.")
         raw = _decompressed(data, (rows, columns), image, syntax)
-        codes = _within_bits(raw, bits)
+        codes = _within_bits(raw, bits, signed)
     else:
         raise UnreadablePixels("The transfer syntax is missing or not one that is read.")
-    return StoredPixels(codes=codes, bits=bits, signed=image.pixel_representation == 1)
+    return StoredPixels(codes=codes, bits=bits, signed=signed)
 
 
 def _checked(image: ImageDescription) -> tuple[int, int, int]:
@@ -230,15 +231,23 @@ def _start_of_frame(frame: bytes) -> int:
     return offset
 
 
-def _within_bits(raw: NDArray[np.unsignedinteger[Any]], bits: int) -> NDArray[np.unsignedinteger[Any]]:
-    """Keep the low `bits` bits, where those above are empty or repeat the sign."""
-    container = 8 * raw.itemsize
-    if bits >= container:
+def _within_bits(
+    raw: NDArray[np.unsignedinteger[Any]],
+    bits: int,
+    signed: bool,  # noqa: FBT001
+) -> NDArray[np.unsignedinteger[Any]]:
+    """Bring what a decoder gave to the low `bits` bits, or refuse what is no such value.
+
+    Bits above may repeat the sign, and lossy compression may overshoot the brightest value a little.
+    """
+    top = (1 << bits) - 1
+    highest = int(raw.max())
+    if highest <= top:
         return raw
+    if not signed and highest <= top + (top >> 4):
+        return np.asarray(np.minimum(raw, top), raw.dtype)
     above = raw >> bits
-    if not above.any():
-        return raw
-    repeats_sign = (above == (1 << (container - bits)) - 1) & (raw >> (bits - 1) & 1 == 1)
+    repeats_sign = (above == (1 << (8 * raw.itemsize - bits)) - 1) & (raw >> (bits - 1) & 1 == 1)
     if not (repeats_sign | (above == 0)).all():
         raise UnreadablePixels("The code stream holds larger values than Bits Stored allows.")
-    return raw & raw.dtype.type((1 << bits) - 1)
+    return raw & raw.dtype.type(top)

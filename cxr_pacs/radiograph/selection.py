@@ -56,6 +56,9 @@ class Outcome(StrEnum):
     HOLD = "hold"
 
 
+_PRECEDENCE = (Outcome.SKIP, Outcome.HOLD, Outcome.ACCEPT)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """An outcome, the rung of evidence that settled it, and one sentence why."""
@@ -115,11 +118,7 @@ def decide(facts: HeaderFacts, policy: SelectionPolicy) -> Decision:
         *_of_the_identity(facts, policy),
         *_of_the_image(facts, policy),
     ]
-    for outcome in (Outcome.SKIP, Outcome.HOLD, Outcome.ACCEPT):
-        for verdict in verdicts:
-            if verdict.outcome is outcome:
-                return verdict
-    raise AssertionError(verdicts)  # the view always yields a verdict
+    return min(verdicts, key=lambda verdict: _PRECEDENCE.index(verdict.outcome))
 
 
 def _skip(rung: str, reason: str) -> Decision:

@@ -1,14 +1,13 @@
-"""Where the sample files are: the variable CXR_DATA, or `shared/data` beside the repository."""
+"""Sample files, where there are any."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
+from data_folder import DATA
 
-_BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data"
-SAMPLES = Path(os.environ.get("CXR_DATA", _BESIDE)) / "dicom"
+SAMPLES = DATA / "dicom"
 
 collect_ignore = [] if SAMPLES.is_dir() else ["test_samples.py"]
 

@@ -119,6 +119,11 @@ def test_jpeg2000_inside_its_file_format():
     assert pixels._check_code_stream(stream, RAMP.shape) == 12
 
 
+def test_a_lossy_overshoot_is_cut_to_the_brightest_value():
+    frame = frame_of((RAMP * 3).astype(np.uint16) + 300, JPEG2000Lossless, bits=13)
+    assert decode(compressed(frame)).codes.max() == 4095
+
+
 def test_values_above_bits_stored_in_a_code_stream_are_a_contradiction():
     frame = frame_of(RAMP * 40, JPEG2000Lossless, bits=16)
     with pytest.raises(UnreadablePixels, match="larger values"):
