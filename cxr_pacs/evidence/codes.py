@@ -31,14 +31,14 @@ PERCENT: Final[Code] = codes.UCUM.Percent
 PROCESSING_EQUIPMENT: Final[Code] = codes.DCM.ProcessingEquipment  # [CID 7005]
 QUALITY: Final[Code] = codes.DCM.QualityAssessment
 REPORT_TITLE: Final[Code] = codes.DCM.ImagingMeasurementReport  # [CID 7021]
-# [CID 100] The only radiograph there; used as Procedure Reported when the source image names no procedure
-RADIOGRAPHY: Final[Code] = codes.cid100.XRUnspecifiedBodyRegion
 SOURCE_IMAGE: Final[Code] = codes.DCM.SourceImageForImageProcessingOperation  # [CID 7202]
 POSITIVE: Final[Code] = codes.SCT.Positive  # [CID 250]
 NEGATIVE: Final[Code] = codes.SCT.Negative
 
 # PS3.16 TID 1500 row 12
 QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
+# Procedure Reported where the source names none; CID 100 is a baseline, its own radiograph has no body part
+PLAIN_CHEST_XRAY: Final = Code("399208008", "SCT", "Plain chest X-ray")
 CLASSIFICATION: Final = Code("278201002", "SCT", "Classification")
 
 

@@ -99,7 +99,8 @@ def render(picture: HeatmapPicture, caption: Caption) -> NDArray[np.uint8]:
     Raises
     ------
     EvidenceError
-        Radiograph and map are empty, differ in shape, or hold values that are not finite.
+        Radiograph and map are empty, differ in shape, or hold values that are not finite; or the caption is
+        too long.
     """
     _require_sound(picture)
     width, height, strip = _layout(picture, caption)
@@ -167,6 +168,10 @@ def _layout(picture: HeatmapPicture, caption: Caption) -> tuple[int, int, NDArra
     # a narrower radiograph may need a taller caption, so the fit is found step by step
     while height + strip.shape[0] > LONGEST_SIDE:
         height = LONGEST_SIDE - strip.shape[0]
+        if height < LONGEST_SIDE // 2:
+            raise EvidenceError(
+                "the words below a heatmap leave it no room: shorten the intended_use of the bundle"
+            )
         width = _scaled(columns, height / square_rows)
         strip = _strip(max(width, NARROWEST), caption, lit=lit)
     return width, height, strip
@@ -194,7 +199,7 @@ def _strip(width: int, caption: Caption, *, lit: bool) -> NDArray[np.uint8]:
     margin, leading = size, round(size * 1.45)
     plain, bold = _font("DejaVuSans.ttf", size), _font("DejaVuSans-Bold.ttf", size)
     legend = (
-        "Colour: contribution to the logit of this class, in per cent of the strongest in this image"
+        "Colour: contribution to the logit of this class, relative to the strongest here"
         if lit
         else "No region of this image argues for this class: nothing is coloured"
     )

@@ -60,7 +60,6 @@ def heatmap(instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp) -> Fi
     if shown not in findings.scores:
         raise EvidenceError(f"the findings hold no score {shown.head}/{shown.label} as the heatmap shows it")
     header, model = instance.header, findings.model
-    number = single(header, "InstanceNumber")
     dataset = frame(
         header,
         Output(
@@ -72,7 +71,7 @@ def heatmap(instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp) -> Fi
             modality="OT",
             series_description=SERIES_DESCRIPTION,
             series_number=SERIES_NUMBER,
-            instance_number=max(1, int(number)) if number.isdecimal() else 1,
+            instance_number=_instance_number(header),
         ),
         model,
         stamp,
@@ -88,6 +87,13 @@ def heatmap_uid(header: Dataset, findings: Findings, shown: ClassScore, stamp: S
     """SOP Instance UID of the heatmap of class `shown` made from the image of `header`."""
     source = required_uid(header, "SOPInstanceUID")
     return instance_uid(stamp, [source], findings.model.digest, f"heatmap|{shown.head}|{shown.label}")
+
+
+def _instance_number(header: Dataset) -> int:
+    """Return that of the source, or 1 where it is not a positive IS value (PS3.5 6.2)."""
+    text = single(header, "InstanceNumber")
+    number = int(text) if text.isdecimal() else 0
+    return number if 0 < number < 1 << 31 else 1
 
 
 def _describe_capture(dataset: Dataset) -> None:

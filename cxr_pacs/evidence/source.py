@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydicom import Dataset
-from pydicom.charset import decode_bytes, python_encoding
+from pydicom.charset import custom_encoders, decode_bytes, python_encoding
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
@@ -73,6 +73,7 @@ _TIME: Final = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6
 _OFFSET: Final = re.compile(r"([+-])(0[0-9]|1[0-4])([0-5][0-9])")
 # what ends a code extension (PS3.5 6.1.2.5.3): control characters, and ^ and = of a PN
 _DELIMITERS: Final = {0x09, 0x0A, 0x0C, 0x0D, 0x3D, 0x5E}
+_EXTENSIBLE: Final = frozenset(term for term in python_encoding if term.startswith("ISO 2022 IR "))
 # what pydicom raises when it converts a damaged element
 _DAMAGED: Final = (
     AttributeError,
@@ -100,11 +101,24 @@ class ReadInstance:
         All scores of the model.
     quality : tuple of str
         Remarks on the image, one short sentence each, free of patient identity.
+
+    Raises
+    ------
+    EvidenceError
+        A score is not a share between 0 and 1.
     """
 
     header: Dataset
     findings: Findings
     quality: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for score in self.findings.scores:
+            if not 0 <= score.score <= 1:
+                raise EvidenceError(
+                    f"the score {score.head}/{score.label} is {score.score}, not between 0 and 1: "
+                    "the model's output cannot be reported"
+                )
 
 
 def required_uid(header: Dataset, keyword: str) -> UID:
@@ -323,6 +337,8 @@ def _terms(header: Dataset) -> list[str]:
         return []
     terms = [declared] if isinstance(declared, str) else list(declared)
     terms = [str(term).strip() for term in terms]
+    if not all(term in {"", *_EXTENSIBLE} for term in terms):
+        terms = terms[:1]  # the others are no code extensions (PS3.3 C.12.1.1.2)
     return terms if any(terms) and all(term in python_encoding for term in terms) else []
 
 
@@ -337,13 +353,20 @@ def _decoded(value: bytes, terms: Sequence[str]) -> str:
 
 
 def _sayable(text: str, terms: Sequence[str]) -> bool:
-    codecs = [python_encoding[term] for term in terms]
-    return all(any(_encodes(character, codec) for codec in codecs) for character in text)
+    """Whether pydicom can write `text`: whole in a single set, in pieces where there are code extensions."""
+    first, *extensions = (python_encoding[term] for term in terms)
+    if not extensions:
+        return _encodes(text, first)
+    return all(any(_encodes(character, codec) for codec in (first, *extensions)) for character in text)
 
 
-def _encodes(character: str, codec: str) -> bool:
+def _encodes(text: str, codec: str) -> bool:
     try:
-        character.encode(codec)
+        # for some sets pydicom is stricter than Python's codecs
+        if codec in custom_encoders:
+            custom_encoders[codec](text, errors="strict")
+        else:
+            text.encode(codec)
     except UnicodeEncodeError:
         return False
     return True

@@ -111,7 +111,7 @@ def _content(read: Sequence[ReadInstance], heatmaps: Sequence[Dataset], stamp: S
     headers = [instance.header for instance in read]
     tree = hd.sr.MeasurementReport(
         observation_context=_observer(read[0].findings.model),
-        procedure_reported=reported_procedures(headers[0]) or codes.RADIOGRAPHY,
+        procedure_reported=reported_procedures(headers[0]) or codes.PLAIN_CHEST_XRAY,
         imaging_measurements=[
             _group(instance, score, drawn, stamp) for instance in read for score in instance.findings.scores
         ],
@@ -119,7 +119,7 @@ def _content(read: Sequence[ReadInstance], heatmaps: Sequence[Dataset], stamp: S
     )
     root = tree[0]
     if library := image_library(headers):
-        root.ContentSequence.append(library)
+        root.ContentSequence.insert(len(root.ContentSequence) - 1, library)  # before the measurements
     root.ContentSequence.append(_remarks(read))
     return root
 

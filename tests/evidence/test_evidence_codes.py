@@ -30,7 +30,7 @@ ALL = {name: value for name, value in vars(codes).items() if isinstance(value, C
         ("POSITIVE", "10828004", "SCT"),
         ("NEGATIVE", "260385009", "SCT"),
         ("CLASSIFICATION", "278201002", "SCT"),
-        ("RADIOGRAPHY", "43468-8", "LN"),
+        ("PLAIN_CHEST_XRAY", "399208008", "SCT"),
         ("PERCENT", "%", "UCUM"),
         ("QUALITATIVE_EVALUATIONS", "C0034375", "UMLS"),
     ],

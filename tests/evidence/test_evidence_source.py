@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime as dt
+import io
 
 import pytest
-from pydicom import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.sr.coding import Code
@@ -14,6 +18,7 @@ from pydicom.tag import Tag
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence.source import (
+    ReadInstance,
     character_set,
     image_reference,
     number,
@@ -156,6 +161,42 @@ def test_an_unusable_uid_is_refused_without_quoting_it(uid):
 )
 def test_the_offset_of_the_source_governs_its_study(offset, zone):
     assert timezone(raw(TimezoneOffsetFromUTC=("SH", offset))) == zone
+
+
+TEXTS = {
+    "PatientName": "PN",
+    "PatientID": "LO",
+    "PatientBirthDate": "DA",
+    "PatientSex": "CS",
+    "StudyTime": "TM",
+}
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(TEXTS)), st.binary(max_size=70)),
+    st.sampled_from(
+        [b"", b"ISO_IR 100", b"ISO_IR 192", b"ISO_IR 13", b"GB18030", b"nonsense", b"ISO_IR 192\\x"]
+    ),
+)
+def test_any_bytes_make_a_module_that_can_be_written(elements, declared):
+    source = header(
+        SpecificCharacterSet=("CS", declared),
+        **{keyword: (TEXTS[keyword], v) for keyword, v in elements.items()},
+    )
+    module = patient_and_study(source)
+    module.SpecificCharacterSet = character_set(source, (str(element.value) for element in module))
+    buffer = io.BytesIO()
+    dcmwrite(buffer, module, implicit_vr=False, little_endian=True)
+    again = dcmread(io.BytesIO(buffer.getvalue()), force=True)
+    for keyword in elements:
+        assert single(again, keyword) == single(source, keyword)
+
+
+@pytest.mark.parametrize("score", [float("nan"), -0.1, 1.5])
+def test_a_score_that_is_no_share_is_refused(findings, score):
+    odd = dataclasses.replace(findings.scores[0], score=score)
+    with pytest.raises(EvidenceError, match="binary/covid19"):
+        ReadInstance(header=header(), findings=dataclasses.replace(findings, scores=(odd,)))
 
 
 def coded(value, meaning="Chest X-ray", scheme="99LOCAL"):

@@ -161,3 +161,9 @@ def test_words_wrap_in_a_narrow_caption():
 def test_unsound_pictures_are_refused(pixels, saliency, aspect, reason):
     with pytest.raises(EvidenceError, match=reason):
         render(picture(pixels, saliency, aspect), CAPTION)
+
+
+def test_a_caption_without_end_is_refused():
+    endless = dataclasses.replace(CAPTION, lines=("word " * 2000,))
+    with pytest.raises(EvidenceError, match="intended_use"):
+        render(picture(grey(900, 900)), endless)

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 from radiographs import synthetic_chest
 
@@ -108,7 +109,7 @@ def test_each_class_has_a_picture_of_its_own(read, stamp):
     assert len(uids) == 5
 
 
-@pytest.mark.parametrize(("number", "expected"), [(7, 7), ("", 1), (None, 1), (-3, 1)])
+@pytest.mark.parametrize(("number", "expected"), [(7, 7), ("", 1), (None, 1), (-3, 1), (0, 1)])
 def test_the_instance_number_is_that_of_the_source_where_it_can_be(capture, number, expected):
     assert capture(InstanceNumber=number)[1].InstanceNumber == expected
 
@@ -119,6 +120,14 @@ def test_a_score_that_is_not_among_the_findings_is_refused(read, stamp):
     strange = dataclasses.replace(picture_of(instance), shown=shown)
     with pytest.raises(EvidenceError, match="binary/covid19"):
         heatmap(instance, strange, stamp)
+
+
+def test_an_instance_number_beyond_its_range_gives_way(read, stamp):
+    instance = read()
+    tag = instance.header.get_item("InstanceNumber").tag
+    digits = b"999999999999"
+    instance.header[tag] = RawDataElement(tag, "IS", len(digits), digits, 0, False, True)
+    assert heatmap(instance, picture_of(instance), stamp).InstanceNumber == 1
 
 
 def test_no_identity_in_pixels_descriptions_or_uids(read, stamp, findings):
