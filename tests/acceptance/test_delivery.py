@@ -1,4 +1,4 @@
-"""Destinations that are down, refuse, or are out of resources: retried or parked with the reason, never lost."""
+"""Destinations that are down, refuse, or are full: retried or parked with the reason, never lost."""
 
 from __future__ import annotations
 
