@@ -1,5 +1,7 @@
 """Findings become DICOM objects: a Structured Report and a heatmap for the study of the source image."""
 
+from __future__ import annotations
+
 from cxr_pacs.evidence.conformance import check
 from cxr_pacs.evidence.identity import Stamp, is_own_output
 from cxr_pacs.evidence.picture import HeatmapPicture

@@ -15,7 +15,8 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from cxr_pacs.evidence.source import image_reference, number, single, values
+from cxr_pacs.evidence.attributes import number, single, values
+from cxr_pacs.evidence.source import image_reference
 
 __all__ = ["image_library", "patient_orientation"]
 

@@ -14,8 +14,9 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes
+from cxr_pacs.evidence.attributes import character_set
 from cxr_pacs.evidence.identity import EQUIPMENT_MODEL, MANUFACTURER, Stamp
-from cxr_pacs.evidence.source import ReadInstance, character_set, patient_and_study, timezone
+from cxr_pacs.evidence.source import ReadInstance, patient_and_study, timezone
 from cxr_pacs.inference.findings import ModelIdentity
 
 __all__ = ["DISCLAIMER", "Output", "common_model", "frame", "long_string", "settle_character_set"]

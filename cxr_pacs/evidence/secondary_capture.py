@@ -18,11 +18,12 @@ from pydicom.uid import (
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes
+from cxr_pacs.evidence.attributes import required_uid, single
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.image_library import patient_orientation
 from cxr_pacs.evidence.picture import Caption, HeatmapPicture, render
 from cxr_pacs.evidence.provenance import DISCLAIMER, Output, frame, settle_character_set
-from cxr_pacs.evidence.source import ReadInstance, image_reference, required_uid, single
+from cxr_pacs.evidence.source import ReadInstance, image_reference
 from cxr_pacs.inference.findings import ClassScore, Findings
 
 __all__ = ["SERIES_NUMBER", "heatmap", "heatmap_uid"]

@@ -11,6 +11,7 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes
+from cxr_pacs.evidence.attributes import required_uid
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.image_library import image_library
 from cxr_pacs.evidence.provenance import DISCLAIMER, Output, common_model, frame, settle_character_set
@@ -21,7 +22,6 @@ from cxr_pacs.evidence.source import (
     referenced_requests,
     references,
     reported_procedures,
-    required_uid,
 )
 from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity
 

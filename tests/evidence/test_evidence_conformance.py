@@ -119,6 +119,17 @@ def test_values_that_cannot_be_are_left_out(read, both, dciodvfy_errors):
         assert dataset.PatientSex == dataset.PatientBirthDate == dataset.StudyDate == ""
 
 
+def test_identifiers_that_are_too_long_stay_whole(read, both, read_back):
+    instance = read(RequestAttributesSequence=[Dataset()])
+    for keyword, value in (("PatientID", b"9" * 80), ("AccessionNumber", b"A" * 20)):
+        _make_raw(instance.header, keyword, value)
+    for dataset in both(instance, PIXELS):
+        assert check(dataset) == ()
+        encoded = read_back(dataset)
+        assert encoded.get_item("PatientID").value == b"9" * 80
+        assert encoded.get_item("AccessionNumber").value == b"A" * 20
+
+
 def _make_raw(header, keyword, value):
     tag = Tag(tag_for_keyword(keyword))
     header[tag] = RawDataElement(tag, dictionary_VR(keyword), len(value), value, 0, False, True)

@@ -17,19 +17,15 @@ from pydicom.sr.coding import Code
 from pydicom.tag import Tag
 
 from cxr_pacs.errors import EvidenceError
+from cxr_pacs.evidence.attributes import character_set, number, required_uid, single, values
 from cxr_pacs.evidence.source import (
     ReadInstance,
-    character_set,
     image_reference,
-    number,
     patient_and_study,
     referenced_requests,
     references,
     reported_procedures,
-    required_uid,
-    single,
     timezone,
-    values,
 )
 
 
@@ -228,6 +224,7 @@ def test_the_performed_procedure_comes_before_the_requested_one():
 
 def test_damaged_elements_count_as_missing():
     assert number(header(Rows=("US", b"\1\2\3")), "Rows") is None
+    assert character_set(header(SpecificCharacterSet=("US", b"\1\2\3")), ["é"]) == ["ISO_IR 192"]
     assert referenced_requests(header(RequestAttributesSequence=("SQ", b"\xff\xff"))) == []
     assert single(header(PatientID=("SQ", b"\xff\xff")), "PatientID") == "??"
 
