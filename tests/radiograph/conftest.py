@@ -1,4 +1,4 @@
-"""Sample files, where there are any."""
+"""Sample files, where there are any; property tests without a time limit, which a busy machine would miss."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 from data_folder import DATA
+from hypothesis import settings
 
 SAMPLES = DATA / "dicom"
+
+settings.register_profile("radiograph", deadline=None)
+settings.load_profile("radiograph")
 
 collect_ignore = [] if SAMPLES.is_dir() else ["test_samples.py"]
 

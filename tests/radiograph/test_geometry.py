@@ -95,8 +95,9 @@ def test_a_bright_point_comes_back_within_one_cell(rows, columns, place, size, g
     laid = geometry.to_source(lit)
     assert laid.shape == pixels.shape
     found = np.argwhere(laid > laid.max() - 1e-6).mean(axis=0)
-    assert abs(found[0] - row) <= height / grid[0]
-    assert abs(found[1] - column) <= width / grid[1]
+    # One cell, and one pixel where the grid is so fine that a point touches two cells.
+    assert abs(found[0] - row) <= height / grid[0] + 1
+    assert abs(found[1] - column) <= width / grid[1] + 1
 
 
 @given(

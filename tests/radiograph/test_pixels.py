@@ -40,7 +40,7 @@ LOSSLESS = [
     JPEG2000Lossless,
 ]
 GRAY = {"PhotometricInterpretation": "MONOCHROME2"}
-RAMP = np.arange(40 * 33).reshape(40, 33)
+RAMP = np.arange(40 * 33, dtype=np.uint16).reshape(40, 33)
 
 
 def compressed(frame, transfer_syntax=JPEG2000Lossless, **tags):
@@ -59,7 +59,7 @@ def frame_of(stored, transfer_syntax, bits=12):
 @pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda uid: uid.keyword)
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 15, 16])
 def test_lossless_syntaxes_give_back_every_value(syntax, bits):
-    stored = (RAMP * 49) % (1 << bits)
+    stored = (RAMP * 49).astype(np.int32) % (1 << bits)
     found = decode(make_stored(stored.astype(np.uint16), bits=bits, transfer_syntax=syntax, tags=GRAY))
     np.testing.assert_array_equal(found.codes, stored)
     assert (found.bits, found.signed) == (bits, False)
@@ -73,7 +73,7 @@ def test_lossless_syntaxes_give_back_every_value(syntax, bits):
 )
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_signed_values(syntax, bits):
-    stored = (RAMP * 49) % (1 << bits) - (1 << (bits - 1))
+    stored = (RAMP * 49).astype(np.int32) % (1 << bits) - (1 << (bits - 1))
     found = decode(make_stored(stored.astype(np.int16), bits=bits, transfer_syntax=syntax, tags=GRAY))
     assert found.signed
     np.testing.assert_array_equal(found.stored_values()[found.codes], stored)
@@ -103,7 +103,7 @@ def test_a_code_stream_of_8_bits_in_a_header_of_16_allocated():
 
 @pytest.mark.parametrize("signed_header", [0, 1])
 def test_jpeg2000_whose_sign_contradicts_the_header(signed_header):
-    stored = RAMP - 600
+    stored = RAMP.astype(np.int32) - 600
     kind = np.int16 if not signed_header else np.uint16
     frame = frame_of((stored & 0xFFF if signed_header else stored).astype(kind), JPEG2000Lossless)
     found = decode(compressed(frame, PixelRepresentation=signed_header))
@@ -120,7 +120,7 @@ def test_jpeg2000_inside_its_file_format():
 
 
 def test_a_lossy_overshoot_is_cut_to_the_brightest_value():
-    frame = frame_of((RAMP * 3).astype(np.uint16) + 300, JPEG2000Lossless, bits=13)
+    frame = frame_of(RAMP * 3 + 300, JPEG2000Lossless, bits=13)
     assert decode(compressed(frame)).codes.max() == 4095
 
 
