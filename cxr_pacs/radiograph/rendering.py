@@ -89,8 +89,8 @@ def _valid(dataset: Dataset, stored: StoredPixels, aspect: float) -> NDArray[np.
 
 
 def _sample(stored: StoredPixels, valid: NDArray[np.bool_]) -> NDArray[np.unsignedinteger[Any]]:
-    """Return codes of visible pixels, on a grid of about 256 x 256 where the picture is large."""
-    step = tuple(slice(None, None, max(1, side // 256)) for side in valid.shape)
+    """Return codes of visible pixels, on a grid of about 128 x 128 where the picture is large."""
+    step = tuple(slice(None, None, max(1, side // 128)) for side in valid.shape)
     sample = stored.codes[step][valid[step]]
     return sample if sample.size else stored.codes[valid]
 
