@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxr_pacs.errors import EvidenceError
+from cxr_pacs.errors import EvidenceError, kind_and_place
 from cxr_pacs.evidence import ReadInstance
 from cxr_pacs.gateway.reading import Reader, Reading
 from cxr_pacs.gateway.service import open_engine
@@ -94,6 +94,9 @@ def _read(reader: Reader, path: Path, out: Path, now: float) -> _Line:
     except OSError as error:
         unread = Decision(outcome=Outcome.HOLD, rung="file", reason=f"Cannot be read: {error.strerror}.")
         return _Line(path=path, reading=Reading(decision=unread), error=unread.reason)
+    except Exception as error:  # noqa: BLE001  whatever it was, the other files are read
+        failed = Decision(outcome=Outcome.HOLD, rung="failure", reason=f"Failed: {kind_and_place(error)}.")
+        return _Line(path=path, reading=Reading(decision=failed), error=failed.reason)
     if reading.heatmap is None:
         return _Line(path=path, reading=reading)
     # A folder may be large: the picture goes to the disk at once.

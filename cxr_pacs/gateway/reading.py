@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset, FileDataset, dcmread
-from pydicom.errors import InvalidDicomError
 
 from cxr_pacs import __version__, evidence, radiograph
 from cxr_pacs.errors import EvidenceError, UnreadablePixels
-from cxr_pacs.inference import Engine, Findings
-from cxr_pacs.radiograph import Decision, Outcome, SelectionPolicy
+from cxr_pacs.inference import Analysis, Engine, Findings
+from cxr_pacs.radiograph import Decision, Geometry, Outcome, Radiograph, SelectionPolicy
 from cxr_pacs.settings import Settings
 
 __all__ = ["Reader", "Reading"]
@@ -76,31 +75,49 @@ class Reader:
         """
         try:
             dataset = dcmread(path)
-        except (
-            InvalidDicomError,
-            EOFError,
-            ValueError,
-            KeyError,
-            NotImplementedError,
-            AttributeError,
-        ) as error:
-            sentence = f"The file is not a readable DICOM file ({type(error).__name__})."
-            return Reading(decision=Decision(outcome=Outcome.SKIP, rung="file", reason=sentence))
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  pydicom raises anything for bytes that are not DICOM
+            return Reading(
+                decision=_skip("file", f"The file is not a readable DICOM file ({type(error).__name__}).")
+            )
+        reading = self._read_dataset(dataset, made_at)
+        # The header goes on, and many wait for their report at once: not with their pixels.
+        dataset.pop("PixelData", None)
+        return reading
+
+    def _read_dataset(self, dataset: Dataset, made_at: float) -> Reading:
         if evidence.is_own_output(dataset):
             sentence = "This object was made by this software; it is not read again."
-            return Reading(decision=Decision(outcome=Outcome.SKIP, rung="own-output", reason=sentence))
+            return Reading(decision=_skip("own-output", sentence), header=dataset)
         decision = radiograph.decide(radiograph.read_header(dataset), self._policy)
         if decision.outcome is not Outcome.ACCEPT:
             return Reading(decision=decision, header=dataset)
         try:
             image = radiograph.read_radiograph(dataset)
+            square, geometry = radiograph.squash(image, self._engine.input_size)
+            analysis = self._engine.analyse(square)
+            heatmap = self._heatmap(dataset, image, geometry, analysis, self._stamp(made_at))
         except UnreadablePixels as error:
-            held = Decision(outcome=Outcome.HOLD, rung="pixels", reason=str(error))
-            return Reading(decision=held, header=dataset)
-        square, geometry = radiograph.squash(image, self._engine.input_size)
-        analysis = self._engine.analyse(square)
-        del dataset.PixelData
-        instance = evidence.ReadInstance(header=dataset, findings=analysis.findings, quality=image.quality)
+            return Reading(decision=_hold("pixels", str(error)), header=dataset)
+        except EvidenceError as error:
+            return Reading(decision=_hold("evidence", str(error)), header=dataset)
+        return Reading(
+            decision=decision,
+            header=dataset,
+            findings=analysis.findings,
+            quality=image.quality,
+            heatmap=heatmap,
+        )
+
+    def _heatmap(
+        self,
+        header: Dataset,
+        image: Radiograph,
+        geometry: Geometry,
+        analysis: Analysis,
+        stamp: evidence.Stamp,
+    ) -> FileDataset:
         shown = analysis.findings.principal
         saliency = next(s for s in analysis.saliency if (s.head, s.label) == (shown.head, shown.label))
         picture = evidence.HeatmapPicture(
@@ -109,18 +126,8 @@ class Reader:
             shown=shown,
             aspect=image.aspect,
         )
-        try:
-            heatmap = _checked(evidence.heatmap(instance, picture, self._stamp(made_at)))
-        except EvidenceError as error:
-            held = Decision(outcome=Outcome.HOLD, rung="evidence", reason=str(error))
-            return Reading(decision=held, header=dataset)
-        return Reading(
-            decision=decision,
-            header=dataset,
-            findings=analysis.findings,
-            quality=image.quality,
-            heatmap=heatmap,
-        )
+        instance = evidence.ReadInstance(header=header, findings=analysis.findings, quality=image.quality)
+        return _checked(evidence.heatmap(instance, picture, stamp))
 
     def report(
         self,
@@ -146,6 +153,14 @@ class Reader:
             made_at=dt.datetime.fromtimestamp(made_at, tz=dt.UTC).astimezone(),
             software_version=__version__,
         )
+
+
+def _skip(rung: str, reason: str) -> Decision:
+    return Decision(outcome=Outcome.SKIP, rung=rung, reason=reason)
+
+
+def _hold(rung: str, reason: str) -> Decision:
+    return Decision(outcome=Outcome.HOLD, rung=rung, reason=reason)
 
 
 def _checked(made: FileDataset) -> FileDataset:

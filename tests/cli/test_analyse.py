@@ -95,6 +95,22 @@ def test_a_path_that_is_not_there_exits_with_1(tmp_path, capsys):
     assert "absent" in capsys.readouterr().err
 
 
+def test_a_file_that_fails_is_named_and_the_next_is_read(frontal, tmp_path, capsys, monkeypatch):
+    class Failing(BrightEngine):
+        def analyse(self, image):
+            if not image.any():
+                raise RuntimeError("quoting the patient")
+            return super().analyse(image)
+
+    monkeypatch.setattr(analyse, "open_engine", lambda _: Failing())
+    black = make_radiograph(picture=synthetic_chest(150, 130, 0) * 0)
+    black.save_as(frontal.with_name("black.dcm"))
+    assert main(["analyse", str(frontal.parent), "--out", str(tmp_path / "out"), "--json"]) == 1
+    first, second = documents(capsys)
+    assert (first["decision"], first["rung"], second["decision"]) == ("hold", "failure", "accept")
+    assert "quoting" not in first["reason"]
+
+
 def test_a_wrong_setting_exits_with_2_and_its_key(frontal, tmp_path, capsys):
     config = tmp_path / "c.toml"
     config.write_text("[dicom]\nprot = 1")
