@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.calibrate import fit_temperature, operating_point, softmax, truth
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_the_temperature_of_drawn_labels_is_found(temperature):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (20000, 3))
+    drawn = (softmax(logits, temperature).cumsum(axis=1) > rng.random((20000, 1))).argmax(axis=1)
+    assert fit_temperature(logits, drawn) == pytest.approx(temperature, rel=0.06)
+
+
+def test_films_that_a_head_does_not_know_are_left_out():
+    true = truth(["normal", "covid19", "bacterial_pneumonia"], ("covid19", "bacterial_pneumonia"))
+    assert true.tolist() == [-1, 0, 1]
+    logits = np.array([[9.0, -9.0], [1.0, 0.0], [0.0, 1.0]])
+    assert fit_temperature(logits, true) == fit_temperature(logits[1:], true[1:])
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=60))
+def test_the_threshold_keeps_the_target_sensitivity(films):
+    scores, positive = np.array([s for s, _ in films]), np.array([p for _, p in films])
+    positive[0], positive[1] = True, False
+    point = operating_point(scores, positive)
+    assert 0 < point.threshold < 1
+    found = scores[positive] >= point.threshold
+    assert found.mean() >= 0.9 or point.threshold == 0.001
+    assert f"{found.mean():.3f} of {positive.sum()}" in point.chosen
+
+
+def test_the_threshold_is_as_high_as_the_target_allows():
+    scores = np.arange(20) / 20
+    assert operating_point(scores, scores >= 0.5).threshold == 0.55
