@@ -1,0 +1,127 @@
+"""What the repository promises of itself: settings explained, names that resolve, readable modules."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import subprocess
+import tomllib
+import typing
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+import cxr_pacs
+from cxr_pacs.settings import Settings, load_settings, parse_settings
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_CONFIG = _REPOSITORY / "config"
+_DEFAULT = _CONFIG / "default.toml"
+_LONGEST_MODULE = 400
+_MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|work|mnt)/\w")
+
+
+def _tracked(*patterns: str) -> list[Path]:
+    """List the files under version control."""
+    listed = subprocess.run(
+        ["git", "ls-files", *patterns], cwd=_REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return [_REPOSITORY / line for line in listed.stdout.splitlines() if (_REPOSITORY / line).is_file()]
+
+
+def _modules() -> list[str]:
+    """Every module of the package but ``__main__``, which runs."""
+    found = pkgutil.walk_packages(cxr_pacs.__path__, "cxr_pacs.")
+    return sorted(module.name for module in found if not module.name.endswith("__main__"))
+
+
+def _leaves(model: type[BaseModel]) -> list[tuple[str, str]]:
+    """Each setting as (table, key)."""
+    keys = []
+    for table, field in model.model_fields.items():
+        inner = field.annotation
+        if typing.get_origin(inner) is tuple:
+            inner = typing.get_args(inner)[0]
+        assert isinstance(inner, type)
+        assert issubclass(inner, BaseModel)
+        keys += [(table, key) for key in inner.model_fields]
+    return keys
+
+
+def _explained(text: str) -> set[tuple[str, str]]:
+    """Each ``key = value`` as (table, key) that a comment line stands right above, commented out or not."""
+    found, table, comment = set(), "", False
+    for line in text.splitlines():
+        plain = line.removeprefix("# ")
+        if header := re.fullmatch(r"\[+(\w+)\]+", plain):
+            table, comment = header.group(1), False
+        elif key := re.fullmatch(r"(\w+) = (?:[\"\[\d]|true|false).*", plain):
+            if comment:
+                found.add((table, key.group(1)))
+        else:
+            comment = line.startswith("# ") or (comment and bool(line.strip()))
+    return found
+
+
+@pytest.mark.parametrize(("table", "key"), _leaves(Settings), ids=".".join)
+def test_a_setting_is_explained(table: str, key: str):
+    assert (table, key) in _explained(_DEFAULT.read_text(encoding="utf-8"))
+
+
+def test_the_default_file_holds_the_defaults():
+    text = _DEFAULT.read_text(encoding="utf-8")
+    assert parse_settings(text, "default.toml") == Settings()
+    written = tomllib.loads(text)
+    for table, key in _leaves(Settings):
+        if table != "destination":
+            assert key in written[table]
+
+
+@pytest.mark.parametrize("path", sorted(_CONFIG.glob("**/*.toml")), ids=lambda path: path.name)
+def test_an_example_loads(path: Path):
+    load_settings(path)
+
+
+@pytest.mark.parametrize("name", _modules())
+def test_public_names_resolve(name: str):
+    module = importlib.import_module(name)
+    for public in getattr(module, "__all__", ()):
+        assert hasattr(module, public), public
+
+
+@pytest.mark.parametrize("name", _modules())
+def test_a_module_explains_itself_and_is_readable(name: str):
+    specification = importlib.util.find_spec(name)
+    assert specification is not None
+    assert specification.origin is not None
+    text = Path(specification.origin).read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= _LONGEST_MODULE
+    assert text.startswith(('"""', 'r"""'))
+
+
+def test_no_path_of_a_machine():
+    named = {}
+    for path in _tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # pictures, weights, DICOM files
+        if found := _MACHINE_PATH.search(text):
+            named[path.name] = found.group()
+    assert named == {}
+
+
+@pytest.mark.parametrize("name", ["demo", "test", "lint", "bench", "venv"])
+def test_the_makefile_offers(name: str):
+    dry = subprocess.run(
+        ["make", "--dry-run", name], cwd=_REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert dry.returncode == 0, dry.stderr
+
+
+def test_every_radiograph_of_the_demo_is_credited():
+    credits_text = (_REPOSITORY / "demo" / "radiographs" / "CREDITS.md").read_text(encoding="utf-8")
+    for path in (_REPOSITORY / "demo" / "radiographs").glob("*.dcm"):
+        assert f"`{path.name}`" in credits_text
