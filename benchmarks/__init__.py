@@ -1,0 +1,1 @@
+"""Measurements of the whole; ``make bench`` runs them."""
