@@ -15,8 +15,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pydicom import dcmread
-from pydicom.uid import UID
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    ComputedRadiographyImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    EnhancedSRStorage,
+    ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    KeyObjectSelectionDocumentStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import time
 
 if TYPE_CHECKING:
@@ -30,6 +56,36 @@ _SUCCESS = 0x0000
 _DUPLICATE = 0x0111
 _CANNOT_UNDERSTAND = 0xC000
 _LONGEST_PDU = 131072
+# What the study of a chest radiograph may hold. pynetdicom goes through every supported context for each
+# association: all the storage classes there are would cost a peer 50 ms each time.
+_SOP_CLASSES = (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    EnhancedSRStorage,
+    ComprehensiveSRStorage,
+    Comprehensive3DSRStorage,
+    SegmentationStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+)
+_TRANSFER_SYNTAXES = [
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+    HTJ2KLossless,
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +167,8 @@ class Archive:
         ae = AE(ae_title=self.ae_title)
         ae.require_called_aet = True
         ae.maximum_pdu_size = _LONGEST_PDU
-        for context in AllStoragePresentationContexts:
-            ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+        for sop_class in _SOP_CLASSES:
+            ae.add_supported_context(sop_class, _TRANSFER_SYNTAXES)
         ae.add_supported_context(Verification)
         server = ae.start_server(
             (self.host, self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self.store)]
