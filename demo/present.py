@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["Finding", "findings", "findings_table", "report_lines", "save_png"]
+__all__ = ["Finding", "findings", "findings_table", "report_lines", "save_png", "summary"]
 
 _MEASUREMENT_GROUP = "125007"
 _TRACKING_IDENTIFIER = "112039"
 _FINDING = "121071"
+_CERTAINTY = "111012"
+# The same in every group, and in full in the object itself.
+_LEFT_OUT = ("Algorithm", "Tracking Unique Identifier")
 _PLAIN_VALUES = {
     "TEXT": "TextValue",
     "UIDREF": "UID",
@@ -31,46 +34,56 @@ _PLAIN_VALUES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One measurement of one group of the report.
+    """The certainty in one measurement group of the report.
 
     Attributes
     ----------
-    group : str
-        Tracking identifier of the group.
+    head : str
+        Which question of the model: the tracking identifier of the group, up to its slash.
     finding : str
         Meaning of the group's finding code.
-    name, value, unit : str
-        Of the measurement.
+    value, unit : str
+        Of its certainty.
     evaluations : str
         The group's qualitative evaluations, joined.
     """
 
-    group: str
+    head: str
     finding: str
-    name: str
     value: str
     unit: str
     evaluations: str
 
 
 def findings(report: Dataset) -> tuple[Finding, ...]:
-    """Every measurement in the measurement groups (TID 1501) of `report`, in its order."""
+    """Every certainty in the measurement groups (TID 1501) of `report`, in its order."""
     return tuple(found for group in _groups(report) for found in _measurements(group))
 
 
 def findings_table(report: Dataset) -> Table:
     """Lay the findings out as a table for a terminal."""
-    table = Table("group", "finding", "measurement", "value", "evaluation")
+    table = Table("head", "finding", "certainty", "evaluation")
     for found in findings(report):
-        table.add_row(
-            found.group, found.finding, found.name, f"{found.value} {found.unit}", found.evaluations
-        )
+        table.add_row(found.head, found.finding, f"{found.value} {found.unit}", found.evaluations)
     return table
 
 
+def summary(report: Dataset) -> str:
+    """Put the findings of each head on one line."""
+    heads: dict[str, list[str]] = {}
+    for found in findings(report):
+        heads.setdefault(found.head, []).append(f"{found.finding} {found.value} {found.unit}")
+    return "\n".join(f"  {head}: {', '.join(values)}" for head, values in heads.items())
+
+
 def report_lines(item: Dataset, depth: int = 0) -> Iterator[str]:
-    """Yield the content tree as text, one line for each item, indented by depth."""
+    """Yield the content tree as text, one line for each item, indented by depth.
+
+    What identifies the algorithm is left out.
+    """
     name = _meaning(item, "ConceptNameCodeSequence")
+    if name.startswith(_LEFT_OUT):
+        return
     value = _value(item)
     yield "  " * depth + (f"{name}: {value}" if value else name)
     for child in item.get("ContentSequence", []):
@@ -94,17 +107,16 @@ def _measurements(group: Dataset) -> Iterator[Finding]:
     children = group.ContentSequence
     texts = {_code(child): _value(child) for child in children}
     evaluations = "; ".join(
-        f"{_meaning(child, 'ConceptNameCodeSequence')}: {_value(child)}"
+        _value(child)
         for child in children
         if child.ValueType == "CODE" and child.RelationshipType == "CONTAINS" and _code(child) != _FINDING
     )
     for child in children:
-        if child.ValueType == "NUM":
+        if _code(child) == _CERTAINTY:
             measured = child.MeasuredValueSequence[0]
             yield Finding(
-                group=texts.get(_TRACKING_IDENTIFIER, ""),
+                head=texts.get(_TRACKING_IDENTIFIER, "").partition("/")[0],
                 finding=texts.get(_FINDING, ""),
-                name=_meaning(child, "ConceptNameCodeSequence"),
                 value=str(measured.NumericValue),
                 unit=str(measured.MeasurementUnitsCodeSequence[0].CodeValue),
                 evaluations=evaluations,

@@ -22,7 +22,7 @@ from rich.console import Console
 from demo.archive import Archive
 from demo.gateway import Destination, Gateway, GatewayError, GatewaySettings, free_port
 from demo.orthanc import Orthanc
-from demo.present import findings, findings_table, report_lines, save_png
+from demo.present import findings_table, report_lines, save_png, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,9 +124,9 @@ def _journey(kind: str, folder: Path) -> None:
             raise DemoError(f"{error}\nThe end of the gateway's log:\n{gateway.log_tail()}") from error
         if code != 0:
             raise DemoError(f"After SIGTERM the gateway ended with {code}:\n{gateway.log_tail()}")
-        summary = [_show(archive, name, study, folder) for name, study in studies.items()]
-    console.rule("What came back")
-    for lines in summary:
+        closing = [_show(archive, name, study, folder) for name, study in studies.items()]
+    console.rule(f"{archive.ae_title} holds of each study the radiograph, one report and one heatmap")
+    for lines in closing:
         console.print(lines, soft_wrap=True, markup=False)
 
 
@@ -146,14 +146,13 @@ def _show(archive: _Holder, name: str, study: str, folder: Path) -> str:
     report, heatmap = objects["SR"], objects["OT"]
     png = folder / f"{name}-heatmap.png"
     save_png(heatmap, png)
-    console.rule(f"{name} (its source says: {_SOURCE_SAYS[name]})")
+    console.rule(f"{name} (source: {_SOURCE_SAYS[name]})")
     console.print(findings_table(report))
     for line in report_lines(report):
         console.print(line, soft_wrap=True, markup=False)
     console.print(f"\nHeatmap: {png}", soft_wrap=True)
-    scores = ", ".join(f"{found.finding} {found.value} {found.unit}" for found in findings(report))
     return (
-        f"{name}: {scores}\n"
+        f"{name} (source: {_SOURCE_SAYS[name]})\n{summary(report)}\n"
         f"  {UID(report.SOPClassUID).name} {report.SOPInstanceUID}\n"
         f"  {UID(heatmap.SOPClassUID).name} {heatmap.SOPInstanceUID}"
     )

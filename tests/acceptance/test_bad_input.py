@@ -41,11 +41,13 @@ def _tagged(**tags: Any) -> Callable[[], Request]:
     return lambda: request(new_radiograph(**tags))
 
 
-def _altered(element: bytes, replacement: bytes) -> Callable[[], Request]:
-    """A radiograph in which `element` (its value) stands otherwise on the wire; both have one length."""
+def _altered(
+    element: bytes, replacement: bytes, *, patient_name: str = "MARKED^NAME"
+) -> Callable[[], Request]:
+    """A radiograph with the value `element` replaced on the wire by another of the same length."""
 
     def make() -> Request:
-        honest = request(new_radiograph(PatientName="MARKED^NAME", StationName="STATION_MARKED"))
+        honest = request(new_radiograph(PatientName=patient_name))
         assert honest.data_set.count(element) == 1
         assert len(element) == len(replacement)
         return dataclasses.replace(honest, data_set=honest.data_set.replace(element, replacement))
@@ -142,8 +144,11 @@ _BAD = {
         decision="hold",
         reason="haracter",
     ),
-    "an unknown character set": Bad(
-        make=_altered(b"ISO_IR 192", b"ISO_IR 999"), status=_STORED, decision="hold", reason="haracter"
+    "text in an unknown character set": Bad(
+        make=_altered(b"ISO_IR 192", b"ISO_IR 999", patient_name="Jäger^Märta"),
+        status=_STORED,
+        decision="hold",
+        reason="haracter",
     ),
 }
 
@@ -165,6 +170,7 @@ def test_one_sentence_and_the_next_instance_goes_on(site: Site, bad: Bad):
     assert (row["decision"], row["reason"]) == (bad.decision, row["reason"])
     assert bad.reason in row["reason"]
     assert "MARKED" not in row["reason"]
+    assert "Jäger" not in row["reason"]
     assert row["reason"].count(". ") == 0
     study = good.StudyInstanceUID
     held = site.archive.wait_for(lambda held: of_modality(held, study) >= ONE_OF_EACH, timeout=60)
