@@ -19,6 +19,7 @@ __all__ = [
     "DeliverySettings",
     "DestinationSettings",
     "DicomSettings",
+    "EngineSettings",
     "ModelSettings",
     "Settings",
     "SiteSettings",
@@ -81,9 +82,14 @@ class StudySettings(_Table):
 
 
 class ModelSettings(_Table):
-    """``[model]``: which bundle reads, and on what."""
+    """``[model]``: which bundle reads."""
 
     bundle: str = "covid-pneumonia-resnet50"
+
+
+class EngineSettings(_Table):
+    """``[engine]``: on what the model runs."""
+
     device: Annotated[str, Field(pattern=r"^(auto|cpu|gpu:\d+)$")] = "auto"
 
 
@@ -120,6 +126,7 @@ class Settings(_Table):
     database: DatabaseSettings = DatabaseSettings()
     study: StudySettings = StudySettings()
     model: ModelSettings = ModelSettings()
+    engine: EngineSettings = EngineSettings()
     site: SiteSettings = SiteSettings()
     delivery: DeliverySettings = DeliverySettings()
     destination: tuple[DestinationSettings, ...] = Field(default=(), strict=False)

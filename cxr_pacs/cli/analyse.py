@@ -79,7 +79,7 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _analyse(settings: Settings, files: Sequence[Path], out: Path) -> list[_Line]:
-    reader = Reader(settings, open_engine(settings.model))
+    reader = Reader(settings, open_engine(settings))
     now = time.time()
     lines = [_read(reader, path, out, now) for path in files]
     by_study = sorted((line for line in lines if line.objects), key=_study)

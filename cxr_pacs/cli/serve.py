@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    gateway = Gateway(settings, open_engine(settings.model))
+    gateway = Gateway(settings, open_engine(settings))
     gateway.start()
     try:
         dicom = settings.dicom

@@ -21,7 +21,7 @@ from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.workflow import StudyWorkflows, Surroundings
 from cxr_pacs.inference import Engine, bundled, load_bundle, load_engine
 from cxr_pacs.radiograph import decodable_transfer_syntaxes
-from cxr_pacs.settings import DicomSettings, ModelSettings, Settings
+from cxr_pacs.settings import DicomSettings, Settings
 
 __all__ = ["Gateway", "open_engine"]
 
@@ -32,9 +32,9 @@ ASSOCIATION_GRACE = 10.0
 WORKFLOW_GRACE = 20.0
 
 
-def open_engine(model: ModelSettings) -> Engine:
+def open_engine(settings: Settings) -> Engine:
     """Load the bundle that the settings name, by path or by its name among the shipped ones."""
-    return load_engine(load_bundle(bundled(model.bundle)), model.device)
+    return load_engine(load_bundle(bundled(settings.model.bundle)), settings.engine.device)
 
 
 def storage_classes(dicom: DicomSettings) -> tuple[str, ...]:

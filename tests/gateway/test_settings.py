@@ -20,7 +20,7 @@ def test_empty_file_means_the_defaults():
         ('[dicom]\nae_title = "SEVENTEEN_LETTERS"', "dicom.ae_title: "),
         ('[dicom]\nae_title = "A\\\\B"', "dicom.ae_title: "),
         ("[dicom]\naccept_for_processing = 1", "dicom.accept_for_processing: "),
-        ('[model]\ndevice = "gpu"', "model.device: "),
+        ('[engine]\ndevice = "gpu"', "engine.device: "),
         ("[study]\nquiet_period = -1", "study.quiet_period: "),
         ('[site]\nuid_namespace = "mine"', "site.uid_namespace: "),
         ('[[destination]]\nname = "pacs"\nae_title = "P"\nhost = "h"', "destination.0.port: "),
