@@ -66,7 +66,6 @@ RECIPE = (
     Stage(size=96, passes=11_000, learning_rate=5e-4, smoothing=0.1, augmentation=_STRONG),
     Stage(size=96, passes=10_000, learning_rate=2e-4, smoothing=0.1, augmentation=_STRONG),
     Stage(size=160, passes=6_000, learning_rate=2e-4, smoothing=0.05, augmentation=_MILD),
-    Stage(size=224, passes=3_500, learning_rate=1.5e-4, smoothing=0.05, augmentation=_MILD),
 )
 
 
