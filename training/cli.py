@@ -38,8 +38,8 @@ _LIMITATIONS = (
         "18 are absent."
     ),
     (
-        "Temperatures, thresholds and the stage to export were chosen on the validation films, so figures that "
-        "pool val and test flatter a little; test figures of other stages were seen before the choice."
+        "Temperatures, thresholds and the stage to export were chosen on the validation films, so figures "
+        "that pool val and test flatter a little; test figures of other stages were seen before the choice."
     ),
     "It knows three classes and nothing else: any other finding is given to one of them.",
     "A radiograph cannot prove an aetiology.",
