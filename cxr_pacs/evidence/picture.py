@@ -141,7 +141,7 @@ def _palette() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """
     ramp = np.arange(256, dtype=np.uint8)
     colours = cv2.applyColorMap(ramp, cv2.COLORMAP_PLASMA).reshape(256, 3)[:, ::-1]
-    opacity = _OPACITY * np.sqrt(np.clip((ramp / 255 - _FLOOR) / (1 - _FLOOR), 0, 1))
+    opacity = _OPACITY * np.clip((ramp / 255 - _FLOOR) / (1 - _FLOOR), 0, 1)
     paint = np.rint(colours * opacity[:, None]).astype(np.uint8)
     return paint, np.rint(255 * (1 - opacity)).astype(np.uint8)
 
