@@ -51,17 +51,25 @@ def _leaves(model: type[BaseModel]) -> list[tuple[str, str]]:
 
 
 def _explained(text: str) -> set[tuple[str, str]]:
-    """Each ``key = value`` as (table, key) that a comment line stands right above, commented out or not."""
-    found, table, comment = set(), "", False
+    """Each ``key = value``, commented out or not, as (table, key), if a comment right above explains it.
+
+    A comment explains the key below it, and those below that one whose names it mentions.
+    """
+    found, table, comment, above = set(), "", "", False
     for line in text.splitlines():
         plain = line.removeprefix("# ")
         if header := re.fullmatch(r"\[+(\w+)\]+", plain):
-            table, comment = header.group(1), False
+            table, comment, above = header.group(1), "", False
         elif key := re.fullmatch(r"(\w+) = (?:[\"\[\d]|true|false).*", plain):
-            if comment:
-                found.add((table, key.group(1)))
+            name = key.group(1)
+            if above or name.replace("_", " ") in comment.lower():
+                found.add((table, name))
+            above = False
+        elif line.startswith("# "):
+            comment = f"{comment} {plain}" if above else plain
+            above = True
         else:
-            comment = line.startswith("# ") or (comment and bool(line.strip()))
+            comment, above = "", False
     return found
 
 
