@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from cxr_pacs import __version__
 from cxr_pacs.errors import SettingsError
 
 __all__ = [
@@ -137,8 +138,11 @@ class Settings(_Table):
         return self.database.url or f"sqlite:///{self.spool.path / 'ledger.sqlite'}"
 
     def output_digest(self) -> str:
-        """SHA-256 over the settings that change the bytes of an output; part of every output's UID."""
-        relevant = {"accept_for_processing": self.dicom.accept_for_processing}
+        """SHA-256 over what changes the bytes of an output beside its source and model; part of its UID."""
+        relevant = {
+            "accept_for_processing": self.dicom.accept_for_processing,
+            "software_version": __version__,
+        }
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
