@@ -110,14 +110,18 @@ def _study(line: _Line) -> str:
 
 
 def _report_study(reader: Reader, lines: list[_Line], out: Path, now: float) -> None:
-    instances = [
-        ReadInstance(header=reading.header, findings=reading.findings, quality=reading.quality)
+    # Of two copies of one image the report speaks once.
+    instances = {
+        str(reading.header.SOPInstanceUID): ReadInstance(
+            header=reading.header, findings=reading.findings, quality=reading.quality
+        )
         for reading in (line.reading for line in lines)
         if reading.header is not None and reading.findings is not None
-    ]
-    heatmaps = [dcmread(path, stop_before_pixels=True) for line in lines for path in line.objects]
+    }
+    pictures = dict.fromkeys(path for line in lines for path in line.objects)
+    heatmaps = [dcmread(path, stop_before_pixels=True) for path in pictures]
     try:
-        report = _write(reader.report(instances, heatmaps, None, now), out)
+        report = _write(reader.report(list(instances.values()), heatmaps, None, now), out)
     except EvidenceError as error:
         for line in lines:
             line.error = str(error)

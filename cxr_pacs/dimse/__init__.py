@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxr_pacs.dimse.associations import Listener, LocalEntity, Peer, Service
+from cxr_pacs.dimse.associations import Listener, LocalEntity, Peer, RefusedContext, Service
 from cxr_pacs.dimse.echo import echo, verification_scp
 from cxr_pacs.dimse.storage import ReceivedInstance, storage_scp, store
 
@@ -11,6 +11,7 @@ __all__ = [
     "LocalEntity",
     "Peer",
     "ReceivedInstance",
+    "RefusedContext",
     "Service",
     "echo",
     "storage_scp",

@@ -16,7 +16,7 @@ from pynetdicom.presentation import PresentationContext
 
 from cxr_pacs.errors import ConfigurationError, DeliveryRefused, DestinationUnavailable
 
-__all__ = ["Listener", "LocalEntity", "Peer", "Service", "associate"]
+__all__ = ["Listener", "LocalEntity", "Peer", "RefusedContext", "Service", "associate"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,23 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedContext:
+    """A SOP class that a peer proposed and that was accepted in no presentation context.
+
+    Attributes
+    ----------
+    calling_ae_title, abstract_syntax : str
+        Who proposed what; not checked.
+    class_is_read : bool
+        Whether only the transfer syntaxes were not acceptable (PS3.8 Table 9-18, result 4).
+    """
+
+    calling_ae_title: str
+    abstract_syntax: str
+    class_is_read: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """One service as an SCP: what it negotiates and the handlers that answer.
 
@@ -93,14 +110,14 @@ class Listener:
     services : sequence of Service
         What is negotiated; everything else is refused as "abstract syntax not supported".
     on_refused_context : callable
-        Called with (calling AE title, abstract syntax UID) for each proposed context that was not accepted.
+        Called once in an association for each proposed SOP class that was not accepted.
     """
 
     def __init__(
         self,
         local: LocalEntity,
         services: Sequence[Service],
-        on_refused_context: Callable[[str, str], None],
+        on_refused_context: Callable[[RefusedContext], None],
     ) -> None:
         self._local = local
         self._on_refused_context = on_refused_context
@@ -144,11 +161,20 @@ class Listener:
         self._server = None
 
     def _report_refused_contexts(self, event: evt.Event) -> None:
-        title = str(event.assoc.requestor.ae_title)
         accepted = {context.abstract_syntax for context in event.assoc.accepted_contexts}
-        for context in event.assoc.rejected_contexts:
-            if context.abstract_syntax not in accepted:
-                self._on_refused_context(title, str(context.abstract_syntax))
+        refused = {
+            context.abstract_syntax: context.result
+            for context in event.assoc.rejected_contexts
+            if context.abstract_syntax not in accepted
+        }
+        for abstract_syntax, result in refused.items():
+            self._on_refused_context(
+                RefusedContext(
+                    calling_ae_title=str(event.assoc.requestor.ae_title),
+                    abstract_syntax=str(abstract_syntax),
+                    class_is_read=result == 4,
+                )
+            )
 
     def _report_rejection(self, event: evt.Event) -> None:
         logger.warning("association from %s rejected", event.assoc.requestor.address)

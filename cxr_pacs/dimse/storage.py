@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
-from pydicom.uid import UID
+from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import evt
 from pynetdicom.presentation import build_context
 
@@ -104,7 +104,9 @@ def storage_scp(
 
 
 def store(calling_ae_title: str, peer: Peer, path: Path) -> int:
-    """Send the file at `path` by C-STORE, in the transfer syntax that it is written in.
+    """Send the file at `path` by C-STORE.
+
+    Its own transfer syntax is proposed and, where that is native, the default one too (PS3.5 10.1).
 
     Returns
     -------
@@ -119,10 +121,16 @@ def store(calling_ae_title: str, peer: Peer, path: Path) -> int:
         As `associate`; any other failure status.
     """
     dataset = dcmread(path)
-    context = build_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
-    with associate(calling_ae_title, peer, [context]) as association:
-        status: int | None = association.send_c_store(dataset).get("Status")
     kind = UID(dataset.SOPClassUID).name
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    syntaxes: list[str | UID] = [syntax] if syntax.is_encapsulated else [syntax, ImplicitVRLittleEndian]
+    with associate(calling_ae_title, peer, [build_context(dataset.SOPClassUID, syntaxes)]) as association:
+        try:
+            status: int | None = association.send_c_store(dataset).get("Status")
+        except RuntimeError as error:  # pynetdicom's word for an association that ended meanwhile
+            raise DestinationUnavailable(
+                f"{peer} ended the association before the C-STORE of {kind}"
+            ) from error
     if status is None:
         raise DestinationUnavailable(f"{peer} did not answer the C-STORE of {kind}")
     if status == SUCCESS:

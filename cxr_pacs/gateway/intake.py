@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydicom import Dataset, dcmread
 from pydicom.uid import UID
 
-from cxr_pacs.dimse import ReceivedInstance
+from cxr_pacs.dimse import ReceivedInstance, RefusedContext
 from cxr_pacs.errors import RefusedInstance, SpoolUnavailable
 from cxr_pacs.evidence import is_own_output
 from cxr_pacs.gateway.ledger import Arrival, Ledger
@@ -71,12 +71,13 @@ class Intake:
         """
         digest = hashlib.sha256(received.dataset).hexdigest()
         try:
-            header = _parse(received)
+            header, own = _parse(received)
             _check_identity(header, received)
         except RefusedInstance as error:
             self._record(
                 Arrival(
-                    digest=digest,
+                    # The same data set may come again with a request that fits it.
+                    digest=_digest("refuse", digest, received.sop_class_uid, received.sop_instance_uid),
                     source=received.calling_ae_title,
                     received_at=self._clock(),
                     decision="refuse",
@@ -92,27 +93,32 @@ class Intake:
             sop_instance_uid=str(header.SOPInstanceUID),
             sop_class_uid=str(header.SOPClassUID),
         )
-        if is_own_output(header):
+        if own:
             reason = "This object was made by this software; it is not read again."
             self._record(replace(arrival, decision="skip", rung="own-output", reason=reason))
         else:
             file = self._spool.keep_original(digest, received.part10)
             self._record(replace(arrival, study_instance_uid=str(header.StudyInstanceUID), file=file))
 
-    def refuse_context(self, calling_ae_title: str, abstract_syntax: str) -> None:
-        """Record, once for each peer and class, a proposed SOP class that the gateway does not read."""
-        name = UID(abstract_syntax).name
-        reason = f"{name} was proposed and not accepted: the gateway does not read this SOP class."
-        logger.warning("%s: %s", calling_ae_title, reason)
+    def refuse_context(self, refused: RefusedContext) -> None:
+        """Record, once for each peer and SOP class, a proposal that was not accepted."""
+        if not _UID.fullmatch(refused.abstract_syntax):
+            return
+        name = UID(refused.abstract_syntax).name
+        why = (
+            "it decodes none of the proposed transfer syntaxes"
+            if refused.class_is_read
+            else "it reads others"
+        )
         self._record(
             Arrival(
-                digest=hashlib.sha256(f"{calling_ae_title}|{abstract_syntax}".encode()).hexdigest(),
-                source=calling_ae_title,
+                digest=_digest("context", refused.calling_ae_title, refused.abstract_syntax),
+                source=refused.calling_ae_title,
                 received_at=self._clock(),
-                sop_class_uid=abstract_syntax,
+                sop_class_uid=refused.abstract_syntax,
                 decision="refuse",
                 rung="presentation-context",
-                reason=reason,
+                reason=f"{name} was proposed; the gateway did not accept it: {why}.",
             )
         )
 
@@ -125,16 +131,25 @@ class Intake:
         except sa.exc.SQLAlchemyError as error:
             raise SpoolUnavailable(f"the ledger did not take a row: {type(error).__name__}") from error
         if instance_id is None:
-            logger.info("an instance from %s is known already", arrival.source)
+            logger.info("from %s: known already", arrival.source)
         else:
             logger.info(
-                "instance %d from %s: %s", instance_id, arrival.source, arrival.decision or "received"
+                "instance %d from %s: %s",
+                instance_id,
+                arrival.source,
+                arrival.reason or "received",
             )
 
 
-def _parse(received: ReceivedInstance) -> Dataset:
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def _parse(received: ReceivedInstance) -> tuple[Dataset, bool]:
+    """Header, and whether it is one of ours."""
     try:
         header = dcmread(io.BytesIO(received.part10), stop_before_pixels=True)
+        own = is_own_output(header)
         # pydicom parses lazily: these four must be readable now.
         for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
             header.get(keyword)
@@ -142,7 +157,7 @@ def _parse(received: ReceivedInstance) -> Dataset:
         raise RefusedInstance(
             f"The data set cannot be parsed ({type(error).__name__}).", status=CANNOT_UNDERSTAND
         ) from None
-    return header
+    return header, own
 
 
 def _check_identity(header: Dataset, received: ReceivedInstance) -> None:

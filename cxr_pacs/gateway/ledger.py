@@ -43,6 +43,7 @@ instance = sa.Table(
     sa.Column("decision", sa.String(8)),  # none while it waits; accept, skip, hold, refuse
     sa.Column("rung", sa.String(64)),
     sa.Column("reason", sa.Text),
+    sa.Column("reported", sa.Boolean, nullable=False, default=False),  # an SR of the study says it
     sa.Column("findings", sa.JSON),
     sa.Column("quality", sa.JSON),
 )
@@ -98,16 +99,18 @@ class InstanceRow:
     received_at: float
     file: str
     decision: str | None
+    reported: bool
     findings: Findings | None
     quality: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """An object of ours."""
+    """An object of ours; `instance_id` of a heatmap, `sources` of a report."""
 
     id: int
     kind: str
+    instance_id: int | None
     sop_instance_uid: str
     file: str
     sources: tuple[int, ...]
@@ -145,7 +148,8 @@ class Ledger:
     def add_arrival(self, connection: sa.Connection, arrival: Arrival) -> int | None:
         """Record an instance; None when the very same data set is known already.
 
-        Another data set under a known SOP Instance UID is kept and held: it is not ours to choose.
+        Another data set under a SOP Instance UID that is being read, or was, is kept and held: it is not ours
+        to choose. After one that was held or skipped it is read: a site may correct what it sent.
         """
         values = asdict(arrival)
         study_uid = values.pop("study_instance_uid")
@@ -158,9 +162,9 @@ class Ledger:
                 "reason": "An instance with this SOP Instance UID and other content was received before.",
             }
         new = self._insert_new(connection, instance, **values)
-        if new is not None and study_uid is not None:
-            quiet_anew = sa.update(study).where(study.c.id == values["study_id"])
-            connection.execute(quiet_anew.values(last_arrival=arrival.received_at))
+        if new is not None and study_uid is not None and values["decision"] is None:
+            older = (study.c.id == values["study_id"]) & (study.c.last_arrival < arrival.received_at)
+            connection.execute(sa.update(study).where(older).values(last_arrival=arrival.received_at))
         return new
 
     def _study_id(self, connection: sa.Connection, uid: str, now: float) -> int:
@@ -175,6 +179,7 @@ class Ledger:
             instance.c.sop_instance_uid == arrival.sop_instance_uid,
             instance.c.digest != arrival.digest,
             instance.c.file.is_not(None),
+            sa.or_(instance.c.decision.is_(None), instance.c.decision == "accept"),
         )
         return connection.execute(same).first() is not None
 
@@ -241,8 +246,27 @@ class Ledger:
             connection.execute(sa.select(study.c.last_arrival).where(study.c.id == study_id)).scalar_one()
         )
 
-    def set_problem(self, connection: sa.Connection, study_id: int, problem: str | None) -> None:
-        """Record why the study has no (new) report, or that nothing is wrong."""
+    def set_reported(self, connection: sa.Connection, instance_ids: tuple[int, ...]) -> None:
+        """Record that a report says these instances, and that nothing is wrong with their study."""
+        owner = sa.select(instance.c.study_id).where(instance.c.id.in_(instance_ids))
+        connection.execute(sa.update(instance).where(instance.c.id.in_(instance_ids)).values(reported=True))
+        connection.execute(sa.update(study).where(study.c.id.in_(owner)).values(problem=None))
+
+    def unfinished(self, connection: sa.Connection) -> dict[str, tuple[int, ...]]:
+        """Ids of the rows that a workflow must still act on, by the workflow's name."""
+        accepted = (instance.c.decision == "accept") & instance.c.reported.is_(False)
+        queries = {
+            "analyse": sa.select(instance.c.id).where(instance.c.decision.is_(None)),
+            "report": sa.select(sa.func.max(instance.c.id))
+            .join(study, study.c.id == instance.c.study_id)
+            .where(accepted, study.c.problem.is_(None))
+            .group_by(study.c.id),
+            "deliver": sa.select(delivery.c.id).where(delivery.c.state == "waiting"),
+        }
+        return {name: tuple(connection.execute(query).scalars()) for name, query in queries.items()}
+
+    def set_problem(self, connection: sa.Connection, study_id: int, problem: str) -> None:
+        """Record why the study has no (new) report."""
         connection.execute(sa.update(study).where(study.c.id == study_id).values(problem=problem))
 
     def study_results(self, connection: sa.Connection, study_id: int) -> tuple[ResultRow, ...]:
@@ -252,6 +276,7 @@ class Ledger:
             ResultRow(
                 id=row.id,
                 kind=row.kind,
+                instance_id=row.instance_id,
                 sop_instance_uid=row.sop_instance_uid,
                 file=row.file,
                 sources=tuple(row.sources),
@@ -321,6 +346,7 @@ def _instance_row(row: Any) -> InstanceRow:
         received_at=row.received_at,
         file=row.file,
         decision=row.decision,
+        reported=row.reported,
         findings=_findings(row.findings) if row.findings else None,
         quality=tuple(row.quality or ()),
     )
@@ -349,10 +375,10 @@ def open_ledger(url: str) -> Ledger:
         if parsed.get_backend_name() == "sqlite":
             if parsed.database:
                 os.close(os.open(Path(parsed.database), os.O_RDWR | os.O_CREAT, 0o600))
-            engine = sa.create_engine(parsed)
+            engine = sa.create_engine(parsed, hide_parameters=True)
             sa.event.listen(engine, "connect", _configure_sqlite)
         else:
-            engine = sa.create_engine(parsed, pool_pre_ping=True)
+            engine = sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
         return Ledger(engine)
     except (OSError, ImportError, sa.exc.SQLAlchemyError) as error:
         raise ConfigurationError(f"database.url: cannot open the ledger: {error}") from error

@@ -27,9 +27,10 @@ __all__ = ["Gateway", "open_engine"]
 
 logger = logging.getLogger(__name__)
 
-# Seconds that open associations and running workflows get when the gateway stops.
+# Seconds that open associations and running workflows get when the gateway stops. A delivery to a peer that
+# does not answer ends by its own time-outs; the spool stays locked until then.
 ASSOCIATION_GRACE = 10.0
-WORKFLOW_GRACE = 20.0
+WORKFLOW_GRACE = 120.0
 
 
 def open_engine(settings: Settings) -> Engine:

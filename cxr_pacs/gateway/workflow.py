@@ -15,15 +15,15 @@ from __future__ import annotations
 import functools
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
-from pydicom import Dataset, FileDataset, dcmread
+from pydicom import FileDataset, dcmread
 
-from cxr_pacs.errors import EvidenceError, kind_and_place
+from cxr_pacs.errors import EvidenceError, TransientError, kind_and_place
 from cxr_pacs.evidence import ReadInstance
 from cxr_pacs.gateway.delivery import Courier, backoff
 from cxr_pacs.gateway.ledger import InstanceRow, Ledger
@@ -40,7 +40,7 @@ APPLICATION = "cxr-pacs"
 APPLICATION_VERSION = "flow-1"
 EXECUTOR = "gateway"
 POLL_SECONDS = 0.05
-# An error that nobody foresaw is tried again this often before the instance is held or the object parked.
+# An analysis that fails in a way that nobody foresaw is tried this often before the instance is held.
 UNFORESEEN_ATTEMPTS = 5
 
 
@@ -99,6 +99,7 @@ class StudyWorkflows:
         DBOS.register_queue("report", worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
         # Partitioned by destination: one that is down takes no slot from another.
         DBOS.register_queue("deliver", partition_worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
+        self._take_up()
 
     def stop(self, grace: float) -> None:
         """Give running workflows `grace` seconds to end; what is left stays in the ledger."""
@@ -131,6 +132,27 @@ class StudyWorkflows:
             options["queue_partition_key"] = partition
         self._client.enqueue_in_transaction(connection, options, row_id, attempt)
 
+    def _take_up(self) -> None:
+        """Enqueue what no live workflow acts on: an error at the worst moment may have ended one."""
+        live = {
+            tuple(status.workflow_id.split(":")[:2])
+            for status in self._client.list_workflows(
+                status=["PENDING", "ENQUEUED", "DELAYED"], load_input=False, load_output=False
+            )
+        }
+        with self._ledger.begin() as connection:
+            for name, row_ids in self._ledger.unfinished(connection).items():
+                for row_id in row_ids:
+                    if (name, str(row_id)) not in live:
+                        self._take_up_row(connection, name, row_id)
+
+    def _take_up_row(self, connection: sa.Connection, name: str, row_id: int) -> None:
+        prefix = f"{name}:{row_id}:"
+        ended = self._client.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
+        partition = self._ledger.delivery(connection, row_id).destination if name == "deliver" else None
+        logger.warning("%s %d has no live workflow: taken up", name, row_id)
+        self._enqueue(connection, name, row_id, len(ended) + 1, delay=0.0, partition=partition)
+
     # -- analyse --
 
     def _analyse(self, instance_id: int, attempt: int) -> str:
@@ -138,9 +160,10 @@ class StudyWorkflows:
             return self._analyse_instance(instance_id)
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the instance is not lost
             where = kind_and_place(error)
-            logger.error("analysis of instance %d, attempt %d: %s", instance_id, attempt, where)  # noqa: TRY400
+            passing = isinstance(error, (TransientError, OSError, sa.exc.SQLAlchemyError))
+        logger.error("analysis of instance %d, attempt %d: %s", instance_id, attempt, where)
         with self._ledger.begin() as connection:
-            if attempt < UNFORESEEN_ATTEMPTS:
+            if passing or attempt < UNFORESEEN_ATTEMPTS:
                 delay = backoff(self._settings.delivery, attempt)
                 self._enqueue(connection, "analyse", instance_id, attempt + 1, delay=delay)
                 return "again"
@@ -161,9 +184,7 @@ class StudyWorkflows:
             return row.decision
         reading = self._reader.read(self._spool.path(row.file), row.received_at)
         decision = reading.decision
-        heatmap_file = None
-        if reading.heatmap is not None:
-            heatmap_file = self._keep(reading.heatmap)
+        heatmap_file = None if reading.heatmap is None else self._keep(reading.heatmap)
         with self._ledger.begin() as connection:
             first = self._ledger.decide(
                 connection,
@@ -190,46 +211,56 @@ class StudyWorkflows:
 
     def _schedule_report(self, connection: sa.Connection, instance_id: int) -> None:
         """Look at the study again when its quiet period can be over; the last instance's look is the one."""
-        row = self._ledger.instance(connection, instance_id)
-        quiet_at = self._ledger.last_arrival(connection, row.study_id) + self._settings.study.quiet_period
-        self._enqueue(connection, "report", instance_id, 1, delay=quiet_at - self._clock())
+        study_id = self._ledger.instance(connection, instance_id).study_id
+        delay = self._until_quiet(connection, study_id)
+        self._enqueue(connection, "report", instance_id, 1, delay=delay)
+
+    def _until_quiet(self, connection: sa.Connection, study_id: int) -> float:
+        quiet_at = self._ledger.last_arrival(connection, study_id) + self._settings.study.quiet_period
+        return quiet_at - self._clock()
 
     def _report(self, instance_id: int, attempt: int) -> str:
         with self._ledger.begin() as connection:
             study_id = self._ledger.instance(connection, instance_id).study_id
-        try:
-            return self._report_study(study_id)
-        except EvidenceError as error:
-            problem = str(error)
-        except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the study is not lost
-            problem = kind_and_place(error)
-            if attempt < UNFORESEEN_ATTEMPTS:
-                with self._ledger.begin() as connection:
-                    delay = backoff(self._settings.delivery, attempt)
-                    self._enqueue(connection, "report", instance_id, attempt + 1, delay=delay)
-        logger.error("report of study %d, attempt %d: %s", study_id, attempt, problem)
-        with self._ledger.begin() as connection:
-            self._ledger.set_problem(connection, study_id, problem)
-        return "failed"
-
-    def _report_study(self, study_id: int) -> str:
-        with self._ledger.begin() as connection:
+            delay = self._until_quiet(connection, study_id)
             rows = self._ledger.study_instances(connection, study_id)
-            results = self._ledger.study_results(connection, study_id)
-            last_arrival = self._ledger.last_arrival(connection, study_id)
-        quiet_at = last_arrival + self._settings.study.quiet_period
-        if any(row.decision is None for row in rows) or self._clock() < quiet_at:
-            return "not yet"  # the instance that is still to come looks here after itself
+        if any(row.decision is None for row in rows):
+            return "not yet"  # the instance that still waits looks here after itself
+        try:
+            if delay <= 0:
+                return self._report_study(study_id, rows)
+        except EvidenceError as error:
+            logger.error("report of study %d: %s", study_id, error)  # noqa: TRY400  its text says it all
+            with self._ledger.begin() as connection:
+                self._ledger.set_problem(connection, study_id, str(error))
+            return "failed"
+        except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the study is not lost
+            delay = backoff(self._settings.delivery, attempt)
+            where = kind_and_place(error)
+            logger.error("report of study %d, attempt %d: %s", study_id, attempt, where)  # noqa: TRY400
+        with self._ledger.begin() as connection:
+            self._enqueue(connection, "report", instance_id, attempt + 1, delay=delay)
+        return "again"
+
+    def _report_study(self, study_id: int, rows: Sequence[InstanceRow]) -> str:
+        """Report what no report says yet: all images that one model read, in one document."""
         accepted = [row for row in rows if row.findings is not None]
-        sources = tuple(row.id for row in accepted)
-        reports = [r for r in results if r.kind == "SR"]
-        if not accepted or any(r.sources == sources for r in reports):
-            return "nothing new"
+        models = dict.fromkeys(row.findings.model for row in accepted if row.findings and not row.reported)
+        for model in models:
+            self._report_images(study_id, [r for r in accepted if r.findings and r.findings.model == model])
+        return "reported" if models else "nothing new"
+
+    def _report_images(self, study_id: int, rows: Sequence[InstanceRow]) -> None:
+        sources = tuple(row.id for row in rows)
+        with self._ledger.begin() as connection:
+            results = self._ledger.study_results(connection, study_id)
+        heatmaps = [result for result in results if result.instance_id in sources]
+        replaced = [r for r in results if r.kind == "SR" and set(r.sources) < set(sources)]
         report = self._reader.report(
-            [self._read_instance(row) for row in accepted],
-            [self._header(r.file) for r in results if r.kind == "SC"],
-            self._whole(reports[-1].file) if reports else None,
-            max(row.received_at for row in accepted),
+            [self._read_instance(row) for row in rows],
+            [dcmread(self._spool.path(result.file), stop_before_pixels=True) for result in heatmaps],
+            dcmread(self._spool.path(replaced[-1].file)) if replaced else None,
+            max(row.received_at for row in rows),
         )
         file = self._keep(report)
         with self._ledger.begin() as connection:
@@ -241,17 +272,17 @@ class StudyWorkflows:
                 file=file,
                 sources=sources,
             )
-            self._ledger.set_problem(connection, study_id, None)
+            self._ledger.set_reported(connection, sources)
             if result_id is not None:
-                for owed in (*(r.id for r in results if r.kind == "SC"), result_id):
+                for owed in (*(heatmap.id for heatmap in heatmaps), result_id):
                     self._owe(connection, owed)
-        logger.info("study %d: report of %d image(s)", study_id, len(accepted))
-        return "reported"
+        logger.info("study %d: report of %d image(s)", study_id, len(rows))
 
     def _read_instance(self, row: InstanceRow) -> ReadInstance:
         if row.findings is None:
             raise ValueError(f"instance {row.id} has no findings")
-        return ReadInstance(header=self._header(row.file), findings=row.findings, quality=row.quality)
+        header = dcmread(self._spool.path(row.file), stop_before_pixels=True)
+        return ReadInstance(header=header, findings=row.findings, quality=row.quality)
 
     # -- deliver --
 
@@ -271,7 +302,7 @@ class StudyWorkflows:
             state, reason = outcome.state, outcome.reason
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the object is not lost
             reason = kind_and_place(error)
-            state = "waiting" if attempt < UNFORESEEN_ATTEMPTS else "parked"
+            state = "waiting"
         now = self._clock()
         if state == "waiting" and now - row.created_at > self._settings.delivery.give_up_after:
             state, reason = "parked", f"given up after {attempt} attempts; the last: {reason}"
@@ -298,9 +329,3 @@ class StudyWorkflows:
         buffer = io.BytesIO()
         made.save_as(buffer, enforce_file_format=True)
         return self._spool.keep_result(str(made.SOPInstanceUID), buffer.getvalue())
-
-    def _header(self, file: str) -> Dataset:
-        return dcmread(self._spool.path(file), stop_before_pixels=True)
-
-    def _whole(self, file: str) -> Dataset:
-        return dcmread(self._spool.path(file))

@@ -66,6 +66,16 @@ def test_a_study_of_two_images_has_one_report(frontal, tmp_path, capsys):
     assert first["objects"][0] != second["objects"][0]
 
 
+def test_two_copies_of_one_image_are_reported_once(frontal, tmp_path, capsys):
+    frontal.with_name("copy.dcm").write_bytes(frontal.read_bytes())
+    assert main(["analyse", str(frontal.parent), "--out", str(tmp_path / "out"), "--json"]) == 0
+    first, second = documents(capsys)
+    assert first["objects"] == second["objects"]
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    tree = dcmtk("dsrdump", first["objects"][1]).stdout
+    assert tree.count('"multiclass/normal"') == 1
+
+
 def test_again_into_the_same_folder_changes_no_byte(frontal, tmp_path):
     out = tmp_path / "out"
     main(["analyse", str(frontal), "--out", str(out)])

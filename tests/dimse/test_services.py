@@ -7,16 +7,27 @@ from contextlib import contextmanager
 
 import pytest
 from peers import dcmtk, free_port, storescu
+from pydicom import dcmread
 from pydicom.uid import (
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 from pynetdicom import AE, evt
 from radiographs import make_radiograph
 
-from cxr_pacs.dimse import Listener, LocalEntity, Peer, echo, storage_scp, store, verification_scp
+from cxr_pacs.dimse import (
+    Listener,
+    LocalEntity,
+    Peer,
+    RefusedContext,
+    echo,
+    storage_scp,
+    store,
+    verification_scp,
+)
 from cxr_pacs.errors import (
     ConfigurationError,
     DeliveryRefused,
@@ -34,7 +45,7 @@ def listening(receive, **entity):
     refused = []
     local = LocalEntity(ae_title="CXRPACS", host="127.0.0.1", port=port, **entity)
     services = [verification_scp(), storage_scp([DigitalXRayImageStorageForPresentation], SYNTAXES, receive)]
-    listener = Listener(local, services, lambda *what: refused.append(what))
+    listener = Listener(local, services, refused.append)
     listener.start()
     try:
         yield Peer(ae_title="CXRPACS", host="127.0.0.1", port=port), refused
@@ -108,7 +119,56 @@ def test_a_class_that_is_not_read_is_reported_and_not_accepted(tmp_path):
     with listening(lambda _: None) as (peer, refused):
         with pytest.raises(DeliveryRefused, match="no presentation context for CT Image Storage"):
             store("TEST", peer, path)
-        assert refused == [("TEST", CTImageStorage)]
+        assert refused == [
+            RefusedContext(calling_ae_title="TEST", abstract_syntax=CTImageStorage, class_is_read=False)
+        ]
+
+
+def test_a_class_in_an_unread_syntax_is_told_apart(tmp_path):
+    port = free_port()
+    refused = []
+    local = LocalEntity(ae_title="CXRPACS", host="127.0.0.1", port=port)
+    services = [storage_scp([DigitalXRayImageStorageForPresentation], SYNTAXES, lambda _: None)]
+    listener = Listener(local, services, refused.append)
+    listener.start()
+    ae = AE(ae_title="TEST")
+    ae.add_requested_context(DigitalXRayImageStorageForPresentation, ExplicitVRBigEndian)
+    association = ae.associate("127.0.0.1", port, ae_title="CXRPACS")
+    assert not association.is_established
+    listener.stop(5)
+    assert [context.class_is_read for context in refused] == [True]
+
+
+def test_a_peer_that_knows_the_default_transfer_syntax_only_is_served(file):
+    got = []
+    ae = AE(ae_title="OLD")
+    ae.add_supported_context(DigitalXRayImageStorageForPresentation, ImplicitVRLittleEndian)
+    port = free_port()
+
+    def on_store(event):
+        got.append(event.dataset.SOPInstanceUID)
+        return 0x0000
+
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
+    try:
+        assert store("TEST", Peer(ae_title="OLD", host="127.0.0.1", port=port), file) == 0x0000
+    finally:
+        server.shutdown()
+    assert got == [dcmread(file).SOPInstanceUID]
+
+
+def test_a_peer_that_aborts_is_tried_again(file):
+    ae = AE(ae_title="RUDE")
+    ae.add_supported_context(DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian)
+    port = free_port()
+    server = ae.start_server(
+        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_ESTABLISHED, lambda e: e.assoc.abort())]
+    )
+    try:
+        with pytest.raises(DestinationUnavailable):
+            store("TEST", Peer(ae_title="RUDE", host="127.0.0.1", port=port), file)
+    finally:
+        server.shutdown()
 
 
 def test_nobody_listens(file):
@@ -135,4 +195,4 @@ def test_a_port_in_use_names_its_setting():
         taken.listen()
         local = LocalEntity(ae_title="CXRPACS", host="127.0.0.1", port=taken.getsockname()[1])
         with pytest.raises(ConfigurationError, match=r"dicom\.port"):
-            Listener(local, [verification_scp()], lambda *_: None).start()
+            Listener(local, [verification_scp()], lambda _: None).start()

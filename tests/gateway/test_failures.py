@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import pytest
+import sqlalchemy as sa
 from bright_engine import BrightEngine
 from peers import eventually, send
 from radiographs import make_radiograph, synthetic_chest
 from test_journey import DEADLINE, modalities, table
 
 from cxr_pacs.errors import EvidenceError
+from cxr_pacs.gateway.ledger import Ledger, open_ledger
 from cxr_pacs.gateway.service import Gateway
 
 IDENTITY = "Sensitive^Name"
@@ -79,3 +83,34 @@ def test_a_report_that_cannot_be_built_is_the_studys_problem(run, archive, monke
     send(dark_and_bright()[1:], settings.dicom.port)
     eventually(lambda: table(settings, "study")[0]["problem"] == "no such code")
     assert archive.instances == ()
+
+
+def test_work_whose_workflow_ended_too_early_is_taken_up(run, archive, make_settings, monkeypatch):
+    """A disk that is full for the ledger as well: nothing can be written down, not even the failure."""
+
+    def full(*_, **__):
+        raise sa.exc.OperationalError("commit", {}, OSError("no space"))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Ledger, "decide", full)
+        broken.setattr("cxr_pacs.gateway.workflow.backoff", full)
+        settings = make_settings(archive)
+        gateway = Gateway(settings, BrightEngine())
+        gateway.start()
+        send(dark_and_bright()[1:], settings.dicom.port)
+        eventually(lambda: workflow_states(settings)["analyse:1:1"] == "ERROR")
+        gateway.stop()
+    assert table(settings, "instance")[0]["decision"] is None
+    gateway = Gateway(settings, BrightEngine())
+    gateway.start()
+    archive.wait_for(lambda held: len(held) == 2, timeout=DEADLINE)
+    gateway.stop()
+
+
+def workflow_states(settings):
+    engine = open_ledger(settings.database_url).engine
+    with engine.begin() as connection:
+        rows = connection.execute(sa.text("SELECT workflow_uuid, status FROM workflow_status"))
+        states = defaultdict(str, {row[0]: row[1] for row in rows})
+    engine.dispose()
+    return states

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
-from peers import Archive, StubbornArchive, eventually, free_port, send
+from peers import (
+    Archive,
+    StubbornArchive,
+    associated,
+    c_store,
+    eventually,
+    free_port,
+    request,
+    send,
+)
 from pydicom import dcmread
 from radiographs import make_radiograph, synthetic_chest
 
@@ -66,6 +76,40 @@ def test_other_content_under_a_known_uid_is_held(archive, make_settings, serving
         archive.wait_for(lambda held: len(held) == 2, timeout=DEADLINE)
     held = table(settings, "instance")[1]
     assert (held["decision"], held["rung"]) == ("hold", "sop-instance-uid")
+
+
+def test_a_held_double_does_not_hold_up_the_study(archive, make_settings, serving):
+    settings = make_settings(archive, quiet_period=1.0)
+    first, second = radiographs(2)
+    second.SOPInstanceUID, second.StudyInstanceUID = first.SOPInstanceUID, first.StudyInstanceUID
+    with serving(settings) as gateway:
+        assert send([first, second], gateway.port) == [0x0000, 0x0000]
+        archive.wait_for(lambda held: len(held) == 2, timeout=DEADLINE)
+    assert [row["decision"] for row in table(settings, "instance")] == ["accept", "hold"]
+
+
+def test_what_was_held_can_be_corrected_and_sent_again(archive, make_settings, serving):
+    settings = make_settings(archive)
+    (nameless,) = radiographs(1, PatientID="")
+    (corrected,) = radiographs(1)
+    corrected.SOPInstanceUID = nameless.SOPInstanceUID
+    with serving(settings) as gateway:
+        assert send([nameless], gateway.port) == [0x0000]
+        eventually(lambda: table(settings, "instance")[0]["decision"] == "hold")
+        assert send([corrected], gateway.port) == [0x0000]
+        archive.wait_for(lambda held: len(held) == 2, timeout=DEADLINE)
+
+
+def test_a_refused_request_does_not_stand_in_the_way_of_a_right_one(archive, make_settings, serving):
+    settings = make_settings(archive)
+    (radiograph,) = radiographs(1)
+    right = request(radiograph)
+    wrong = replace(right, sop_instance_uid="1.2.3")
+    with serving(settings) as gateway:
+        with associated(gateway.port, [(right.sop_class_uid, right.transfer_syntax_uid)]) as association:
+            assert [c_store(association, r) for r in (wrong, wrong, right)] == [0xA900, 0xA900, 0x0000]
+        archive.wait_for(lambda held: len(held) == 2, timeout=DEADLINE)
+    assert [row["decision"] for row in table(settings, "instance")] == ["refuse", "accept"]
 
 
 def test_images_of_one_study_are_reported_together(archive, make_settings, serving):
