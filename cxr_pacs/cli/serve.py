@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import threading
 from pathlib import Path
 
 from cxr_pacs.gateway.service import Gateway, open_engine
-from cxr_pacs.settings import load_settings
+from cxr_pacs.settings import SiteSettings, load_settings
 
 __all__ = ["configure", "run"]
+
+logger = logging.getLogger(__name__)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT, then stop in order."""
     settings = load_settings(options.config)
+    if settings.site.uid_namespace == SiteSettings().uid_namespace:
+        logger.warning("site.uid_namespace is the default that all sites share: draw your own")
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
