@@ -23,7 +23,7 @@ from pydicom.uid import UID
 
 from cxr_pacs.errors import EvidenceError
 
-__all__ = ["character_set", "items", "number", "required_uid", "single", "terms_of", "values"]
+__all__ = ["character_set", "is_decodable", "items", "number", "required_uid", "single", "terms_of", "values"]
 
 _CUT: Final = {"StudyDescription": 64, "RequestedProcedureDescription": 64}
 
@@ -81,6 +81,14 @@ def values(item: Dataset, keyword: str, terms: Sequence[str] | None = None) -> l
     vr = dictionary_VR(keyword)
     texts = (_allowed(vr, keyword, _clean(str(v))) for v in value if not isinstance(v, (bytes, Dataset)))
     return [text for text in texts if text]
+
+
+def is_decodable(header: Dataset, keyword: str) -> bool:
+    """Whether the declared Specific Character Set explains every byte of the text attribute `keyword`."""
+    element: Any = header.get_item(keyword)
+    value = None if element is None else element.value
+    text = _decoded(value, terms_of(header)) if isinstance(value, bytes) else str(value)
+    return "\ufffd" not in text
 
 
 def number(item: Dataset, keyword: str) -> int | None:

@@ -19,7 +19,7 @@ from cxr_pacs.evidence.identity import EQUIPMENT_MODEL, MANUFACTURER, Stamp
 from cxr_pacs.evidence.source import ReadInstance, patient_and_study, timezone
 from cxr_pacs.inference.findings import ModelIdentity
 
-__all__ = ["DISCLAIMER", "Output", "common_model", "frame", "long_string", "settle_character_set"]
+__all__ = ["DISCLAIMER", "Output", "common_model", "common_modules", "long_string", "settle_character_set"]
 
 DISCLAIMER: Final = "AI-derived, not a diagnosis"
 
@@ -50,7 +50,7 @@ class Output:
     instance_number: int
 
 
-def frame(header: Dataset, output: Output, model: ModelIdentity, stamp: Stamp) -> FileDataset:
+def common_modules(header: Dataset, output: Output, model: ModelIdentity, stamp: Stamp) -> FileDataset:
     """Begin an object in the study of `header` with the modules that all evidence shares.
 
     Patient, General Study, Series, General Equipment and SOP Common (PS3.3 C.7.1.1, C.7.2.1, C.7.3.1, C.7.5.1

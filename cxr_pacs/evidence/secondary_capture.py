@@ -5,6 +5,8 @@ Its pixels are resampled, so it carries no spacing: nobody can measure on it.
 
 from __future__ import annotations
 
+import re
+from types import MappingProxyType
 from typing import Final
 
 from pydicom import Dataset, FileDataset
@@ -18,11 +20,11 @@ from pydicom.uid import (
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes
-from cxr_pacs.evidence.attributes import required_uid, single
+from cxr_pacs.evidence.attributes import required_uid, single, values
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.image_library import patient_orientation
 from cxr_pacs.evidence.picture import Caption, HeatmapPicture, render
-from cxr_pacs.evidence.provenance import DISCLAIMER, Output, frame, settle_character_set
+from cxr_pacs.evidence.provenance import DISCLAIMER, Output, common_modules, settle_character_set
 from cxr_pacs.evidence.source import ReadInstance, image_reference
 from cxr_pacs.inference.findings import ClassScore, Findings
 
@@ -32,6 +34,13 @@ SERIES_NUMBER: Final = 9002
 SERIES_DESCRIPTION: Final = "AI CXR heatmap - not for primary diagnosis"
 
 _LOSSY_SYNTAXES: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
+# DS and CS (PS3.5 6.2)
+_LOSSY_DETAILS: Final = MappingProxyType(
+    {
+        "LossyImageCompressionRatio": re.compile(r"(?=.{1,16}$)[0-9]+(\.[0-9]+)?"),
+        "LossyImageCompressionMethod": re.compile(r"[A-Z0-9_ ]{1,16}"),
+    }
+)
 
 
 def heatmap(instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp) -> FileDataset:
@@ -61,7 +70,7 @@ def heatmap(instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp) -> Fi
     if shown not in findings.scores:
         raise EvidenceError(f"the findings hold no score {shown.head}/{shown.label} as the heatmap shows it")
     header, model = instance.header, findings.model
-    dataset = frame(
+    dataset = common_modules(
         header,
         Output(
             sop_class_uid=SecondaryCaptureImageStorage,
@@ -118,7 +127,19 @@ def _describe_derivation(dataset: Dataset, instance: ReadInstance, shown: ClassS
         f"{model.name} {model.version}, painted over the displayed radiograph, resampled. {DISCLAIMER}."
     )[:1024]
     dataset.PatientOrientation = patient_orientation(header)
-    dataset.LossyImageCompression = "01" if _was_lossy(header) else "00"
+    _describe_compression(dataset, header)
+
+
+def _describe_compression(dataset: Dataset, header: Dataset) -> None:
+    """Say that the source was lossy, where it was, and how far as the source says so."""
+    if not _was_lossy(header):
+        dataset.LossyImageCompression = "00"
+        return
+    dataset.LossyImageCompression = "01"
+    for keyword, form in _LOSSY_DETAILS.items():
+        steps = values(header, keyword)
+        if steps and all(form.fullmatch(step) for step in steps):
+            setattr(dataset, keyword, steps)
 
 
 def _was_lossy(header: Dataset) -> bool:

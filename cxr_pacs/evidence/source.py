@@ -21,7 +21,7 @@ from pydicom.sr.coding import Code
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes
-from cxr_pacs.evidence.attributes import items, required_uid, single, terms_of
+from cxr_pacs.evidence.attributes import is_decodable, items, required_uid, single, terms_of
 from cxr_pacs.inference.findings import Findings
 
 __all__ = [
@@ -97,8 +97,14 @@ def patient_and_study(header: Dataset) -> Dataset:
     Raises
     ------
     EvidenceError
-        There is no usable StudyInstanceUID.
+        There is no usable StudyInstanceUID, or what identifies the patient cannot be decoded.
     """
+    for keyword in ("PatientName", "PatientID", "AccessionNumber"):
+        if not is_decodable(header, keyword):
+            raise EvidenceError(
+                f"{keyword} cannot be decoded with its Specific Character Set: "
+                "results could not be filed safely"
+            )
     optional = {keyword: text for keyword in _TYPE_3 if (text := single(header, keyword))}
     return _item(
         StudyInstanceUID=required_uid(header, "StudyInstanceUID"),

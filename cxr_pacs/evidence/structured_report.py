@@ -11,10 +11,16 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes
-from cxr_pacs.evidence.attributes import required_uid
+from cxr_pacs.evidence.attributes import required_uid, single
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.image_library import image_library
-from cxr_pacs.evidence.provenance import DISCLAIMER, Output, common_model, frame, settle_character_set
+from cxr_pacs.evidence.provenance import (
+    DISCLAIMER,
+    Output,
+    common_model,
+    common_modules,
+    settle_character_set,
+)
 from cxr_pacs.evidence.secondary_capture import heatmap_uid
 from cxr_pacs.evidence.source import (
     ReadInstance,
@@ -59,7 +65,8 @@ def report(
     Raises
     ------
     EvidenceError
-        No instance, several studies or models, a class without a code, or a source that cannot be referenced.
+        No instance, several studies, patients or models, a class without a code, or a source that cannot be
+        referenced.
 
     References
     ----------
@@ -71,9 +78,10 @@ def report(
     evidence = references([*headers, *heatmaps])
     if len(evidence) != 1:
         raise EvidenceError("a report covers images and heatmaps of one study only: split them by study")
+    _require_one_patient(headers)
 
     lead = headers[0]
-    dataset = frame(lead, _output(headers, predecessor, model, stamp), model, stamp)
+    dataset = common_modules(lead, _output(headers, predecessor, model, stamp), model, stamp)
     dataset.CompletionFlag = "COMPLETE"
     dataset.PreliminaryFlag = "PRELIMINARY"
     dataset.VerificationFlag = "UNVERIFIED"
@@ -87,6 +95,15 @@ def report(
     dataset.update(_content(read, heatmaps, stamp))
     settle_character_set(dataset, lead)
     return dataset
+
+
+def _require_one_patient(headers: Sequence[Dataset]) -> None:
+    for keyword in ("PatientID", "IssuerOfPatientID"):
+        if len({single(header, keyword) for header in headers}) > 1:
+            raise EvidenceError(
+                f"the images of one study name different patients by {keyword}: no report is made; "
+                "correct the study at its source and send it again"
+            )
 
 
 def _output(

@@ -11,6 +11,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ComputedRadiographyImageStorage, SecondaryCaptureImageStorage
 from radiographs import synthetic_chest
 
+from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import ReadInstance, check
 
 PIXELS = synthetic_chest(96, 80, 0)
@@ -106,7 +107,7 @@ def test_values_that_cannot_be_are_left_out(read, both, dciodvfy_errors):
         ("StudyDate", b"2026.99.99"),
         ("StudyTime", b"99"),
         ("PatientAge", b"56"),
-        ("PatientName", b"M\xfcller^\xff\xfe"),
+        ("ReferringPhysicianName", b"M\xfcller^\xff\xfe"),
         ("StudyDescription", b"x" * 100),
         ("SpecificCharacterSet", b"ISO-8859-1"),
     ):
@@ -115,8 +116,17 @@ def test_values_that_cannot_be_are_left_out(read, both, dciodvfy_errors):
     for dataset in made:
         assert check(dataset) == ()
         assert dciodvfy_errors(dataset) == []
-        assert dataset.PatientName == "M?ller^??"
+        assert dataset.ReferringPhysicianName == "M?ller^??"
         assert dataset.PatientSex == dataset.PatientBirthDate == dataset.StudyDate == ""
+
+
+@pytest.mark.parametrize("keyword", ["PatientName", "PatientID", "AccessionNumber"])
+def test_an_identity_that_cannot_be_decoded_makes_no_object(read, both, keyword):
+    instance = read()
+    _make_raw(instance.header, keyword, b"SECRET\xff\xfe")
+    with pytest.raises(EvidenceError, match=rf"{keyword} cannot be decoded") as refused:
+        both(instance, PIXELS)
+    assert "SECRET" not in str(refused.value)
 
 
 def test_identifiers_that_are_too_long_stay_whole(read, both, read_back):

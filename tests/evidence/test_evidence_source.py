@@ -17,7 +17,7 @@ from pydicom.sr.coding import Code
 from pydicom.tag import Tag
 
 from cxr_pacs.errors import EvidenceError
-from cxr_pacs.evidence.attributes import character_set, number, required_uid, single, values
+from cxr_pacs.evidence.attributes import character_set, is_decodable, number, required_uid, single, values
 from cxr_pacs.evidence.source import (
     ReadInstance,
     image_reference,
@@ -168,6 +168,48 @@ TEXTS = {
 }
 
 
+_IDENTITY = ("PatientName", "PatientID", "AccessionNumber")
+
+
+def _refusal(keyword):
+    """All that may be said of an undecodable `keyword`: nothing of its value."""
+    return f"{keyword} cannot be decoded with its Specific Character Set: results could not be filed safely"
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoded", "decodable"),
+    [
+        (b"ISO_IR 192", b"Doe^Jane", True),
+        (b"ISO_IR 192", "山田^太郎".encode(), True),
+        (b"ISO_IR 192", b"M\xfcller", False),
+        (b"ISO_IR 100", b"M\xfcller", True),
+        (b"ISO_IR 999", b"M\xfcller", False),
+        (b"ISO_IR 999", b"Mueller", True),
+        (b"\\ISO 2022 IR 87", b"Yamada^Tarou=\x1b$B;3ED\x1b(B", True),
+        (None, b"M\xfcller", False),
+        (None, b"Why?", True),
+        (None, None, True),
+    ],
+)
+@pytest.mark.parametrize("keyword", _IDENTITY)
+def test_an_identity_is_taken_over_only_when_it_can_be_decoded(keyword, declared, encoded, decodable):
+    source = header(SpecificCharacterSet=("CS", declared), **{keyword: ("LO", encoded)})
+    assert is_decodable(source, keyword) is decodable
+    if decodable:
+        assert patient_and_study(source)[keyword].value == single(source, keyword)
+    else:
+        with pytest.raises(EvidenceError) as refused:
+            patient_and_study(source)
+        assert str(refused.value) == _refusal(keyword)
+
+
+def test_an_identity_that_is_missing_or_was_decoded_before_is_judged_too():
+    source = header()
+    assert is_decodable(source, "PatientName")
+    source.PatientName = "M\ufffdller"
+    assert not is_decodable(source, "PatientName")
+
+
 @given(
     st.dictionaries(st.sampled_from(sorted(TEXTS)), st.binary(max_size=70)),
     st.sampled_from(
@@ -179,6 +221,11 @@ def test_any_bytes_make_a_module_that_can_be_written(elements, declared):
         SpecificCharacterSet=("CS", declared),
         **{keyword: (TEXTS[keyword], v) for keyword, v in elements.items()},
     )
+    if unreadable := [keyword for keyword in _IDENTITY if not is_decodable(source, keyword)]:
+        with pytest.raises(EvidenceError) as refused:
+            patient_and_study(source)
+        assert str(refused.value) == _refusal(unreadable[0])
+        return
     module = patient_and_study(source)
     module.SpecificCharacterSet = character_set(source, (str(element.value) for element in module))
     buffer = io.BytesIO()

@@ -6,7 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 from radiographs import synthetic_chest
 
@@ -90,6 +92,41 @@ def test_what_was_lossy_stays_lossy(capture, read, stamp):
     instance = read(LossyImageCompression=None)
     instance.header.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     assert heatmap(instance, picture_of(instance), stamp).LossyImageCompression == "01"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "method"), [("12.5", "ISO_10918_1"), (["12.5", "3"], ["ISO_10918_1", "ISO_14495_1"])]
+)
+def test_ratio_and_method_of_a_lossy_source_are_carried_over(
+    capture, dciodvfy_errors, read_back, ratio, method
+):
+    details = {"LossyImageCompressionRatio": ratio, "LossyImageCompressionMethod": method}
+    _, drawn = capture(LossyImageCompression="01", **details)
+    written = read_back(drawn)
+    assert written.LossyImageCompressionRatio == ratio
+    assert written.LossyImageCompressionMethod == method
+    assert dciodvfy_errors(drawn) == []
+    _, lossless = capture(LossyImageCompression="00", **details)
+    assert not set(details) & set(lossless.dir())
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value"),
+    [
+        ("LossyImageCompressionRatio", "DS", b"about 10"),
+        ("LossyImageCompressionRatio", "DS", b"10\\high "),
+        ("LossyImageCompressionRatio", "DS", b"0." + b"3" * 20),
+        ("LossyImageCompressionMethod", "CS", b"jpeg"),
+        ("LossyImageCompressionMethod", "CS", b""),
+    ],
+)
+def test_a_damaged_ratio_or_method_is_left_out(read, stamp, keyword, vr, value):
+    instance = read(LossyImageCompression="01")
+    tag = Tag(tag_for_keyword(keyword))
+    instance.header[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+    drawn = heatmap(instance, picture_of(instance), stamp)
+    assert drawn.LossyImageCompression == "01"
+    assert keyword not in drawn
 
 
 def test_a_bare_dataset_will_do_as_header(read, stamp):

@@ -223,6 +223,19 @@ def test_several_models_studies_or_no_image_are_refused(read, stamp, findings):
         report([read(), read(bits=10)], [], None, stamp)
 
 
+@pytest.mark.parametrize("keyword", ["PatientID", "IssuerOfPatientID"])
+@pytest.mark.parametrize("other", ["SECRET-2", None])
+def test_images_of_different_patients_are_refused_without_naming_them(read, stamp, keyword, other):
+    first = read(**{keyword: "SECRET-1"})
+    study = first.header.StudyInstanceUID
+    second = read(**{keyword: other, "StudyInstanceUID": study, "InstanceNumber": 2})
+    with pytest.raises(EvidenceError, match=rf"different patients by {keyword}: .* correct") as refused:
+        report([first, second], [], None, stamp)
+    assert "SECRET" not in str(refused.value)
+    same = read(**{keyword: "SECRET-1", "StudyInstanceUID": study, "InstanceNumber": 2})
+    assert check(report([first, same], [], None, stamp)) == ()
+
+
 def test_an_unknown_class_is_refused(read, stamp, findings):
     odd = Findings(
         scores=(ClassScore(head="h", label="oedema", score=0.5, threshold=0.5),), model=findings.model
