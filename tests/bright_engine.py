@@ -43,5 +43,8 @@ class BrightEngine:
         cells = (cells / max(float(cells.max()), 1e-6)).astype(np.float32)
         return Analysis(
             findings=Findings(scores=tuple(scores), model=self.identity),
-            saliency=tuple(Saliency(head=s.head, label=s.label, cells=cells) for s in scores),
+            saliency=tuple(
+                Saliency(head=s.head, label=s.label, cells=cells, first_centre=0.5, pitch=1 / 8)
+                for s in scores
+            ),
         )

@@ -74,7 +74,7 @@ interval = "none"
 
 
 def write_toy_bundle(folder: Path, *, size: int = 64) -> Path:
-    """Write the bundle into `folder`; its input is a square of `size`, its feature cells are of 32 pixels."""
+    """Write the bundle into `folder`; its input is a square of `size`, with a feature cell each 32 pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     packed = pack_weights(_weights())
     (folder / "weights.npz").write_bytes(packed)
@@ -85,11 +85,11 @@ def write_toy_bundle(folder: Path, *, size: int = 64) -> Path:
 
 def _weights() -> dict[str, np.ndarray]:
     """
-    Carry brightness along channel 0, so that a feature cell holds the mean brightness of its own pixels.
+    Carry brightness along channel 0, so that a feature cell holds the mean brightness about its centre.
 
-    A stride keeps every other place only, so before each of the three last ones a 3x3 convolution averages
-    the place with its right and lower neighbours. The first label of each head asks for brightness, the last
-    for its absence.
+    A stride keeps every other place only, so before each of the three last ones a 3x3 convolution smooths
+    evenly to all sides: each pixel counts the same over all cells, most in the cell whose centre is nearest.
+    The first label of each head asks for brightness, the last for its absence.
     """
     architecture = Architecture(stages=(1, 1, 1, 1), width=2, heads=(("binary", 2), ("multiclass", 3)))
     weights = {name: np.zeros(shape, np.float32) for name, shape in architecture.weight_shapes().items()}
@@ -102,7 +102,7 @@ def _weights() -> dict[str, np.ndarray]:
         weights[f"{name}_1_conv/kernel"][0, 0, 0, 0] = 1
         weights[f"{name}_3_conv/kernel"][0, 0, 0, 0] = 1
     for name in averaging:
-        weights[f"{name}_2_conv/kernel"][1:, 1:, 0, 0] = 1 / 4
+        weights[f"{name}_2_conv/kernel"][:, :, 0, 0] = np.outer([1, 2, 1], [1, 2, 1]) / 16
     weights[f"{last}_2_conv/kernel"][1, 1, 0, 0] = 1
     for head in ("binary", "multiclass"):
         weights[f"{head}/kernel"][0, 0] = 200

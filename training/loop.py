@@ -73,8 +73,9 @@ def describe(stages: Sequence[Stage]) -> str:
     """Say in one sentence how `fit` goes through `stages`."""
     passes = ", ".join(f"{s.passes} at {s.size} px with peak rate {s.learning_rate:g}" for s in stages)
     return (
-        f"From random weights, AdamW in bfloat16, batches of {_BATCH} drawn evenly from class and source; "
-        f"cosine cycles of images passed: {passes}; averaged weights, batch statistics of the training films."
+        f"From random weights, AdamW in bfloat16, batches of {_BATCH} drawn evenly from groups of class and "
+        f"source, small groups less often; cosine cycles of images passed: {passes}; averaged weights, batch "
+        "statistics of the training films."
     )
 
 

@@ -65,8 +65,17 @@ class Architecture:
 
     @property
     def stride(self) -> int:
-        """Pixels of the input along one side of a feature cell."""
+        """Pixels of the input from one feature cell to the next."""
         return 2 << len(self.stages)
+
+    @property
+    def first_centre(self) -> float:
+        """Centre of feature cell 0 from the edge of the input, in cells.
+
+        Every strided layer is padded evenly (stem, pool) or not at all (1x1), so its output 0 lies on its
+        input 0: cell i sees the surroundings of pixel ``i * stride``, not of the middle of its stride.
+        """
+        return 0.5 / self.stride
 
     @property
     def channels(self) -> int:

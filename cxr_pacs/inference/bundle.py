@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tomllib
 import zipfile
 from dataclasses import dataclass
@@ -55,12 +56,27 @@ class Bundle:
 
 
 def bundled(name: str) -> Path:
-    """Folder of the bundle `name` that comes with this package; BundleError when there is none."""
-    folder = _BUNDLED / name
-    if not (folder / MANIFEST).is_file():
-        names = sorted(path.parent.name for path in _BUNDLED.glob(f"*/{MANIFEST}"))
-        raise BundleError(f"no bundle {name!r} comes with cxr-pacs; there is: {', '.join(names) or 'none'}")
-    return folder
+    """
+    Find a bundle's folder.
+
+    Parameters
+    ----------
+    name : str
+        With a path separator, or where there is such a folder: the path of a bundle's folder, absolute or
+        from the working directory. Else the name of a bundle that comes with this package.
+
+    Raises
+    ------
+    BundleError
+        There is no ``bundle.toml``; the message says what was looked for, and which bundles come along.
+    """
+    is_path = any(separator in name for separator in (os.sep, os.altsep) if separator) or Path(name).is_dir()
+    folder = Path(name) if is_path else _BUNDLED / name
+    if (folder / MANIFEST).is_file():
+        return folder
+    names = ", ".join(sorted(path.parent.name for path in _BUNDLED.glob(f"*/{MANIFEST}"))) or "none"
+    sought = f"no {folder.resolve() / MANIFEST}" if is_path else f"no folder and no shipped bundle {name!r}"
+    raise BundleError(f"model.bundle: there is {sought}; shipped with cxr-pacs: {names}")
 
 
 def load_bundle(path: Path) -> Bundle:

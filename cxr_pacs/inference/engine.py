@@ -1,6 +1,6 @@
 """Engines: what turns the network's input square into scores and saliency.
 
-TensorFlow takes seconds to import, so that happens in `load_engine` and nowhere else.
+TensorFlow takes seconds to import, so it and the network's module wait for `load_engine`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import os
 import re
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -81,7 +82,8 @@ def load_engine(bundle: Bundle, device: str) -> Engine:
     ----------
     bundle : Bundle
     device : str
-        ``auto`` (the first GPU, else the CPU), ``cpu`` or ``gpu:N``.
+        ``auto`` (the first GPU, else the CPU), ``cpu`` or ``gpu:N``. The first engine of a process being on
+        ``cpu`` hides the GPUs from the whole process.
 
     Raises
     ------
@@ -102,16 +104,22 @@ class _TensorFlowEngine:
         kernels = {head.name: bundle.weights[f"{head.name}/kernel"] for head in bundle.manifest.heads}
         self._kernels = {head: kernel.astype(np.float32) for head, kernel in kernels.items()}
         size, preprocessing = self.input_size, bundle.manifest.preprocessing
-        with tf.device(_select(tf, device)):
+        self._on_device = partial(tf.device, _select(tf, device))
+        with self._on_device():
             network = network_module.build_network(
                 bundle.manifest.architecture, preprocessing.mean, preprocessing.deviation
             )
             network_module.write_weights(network, bundle.weights)
-            signature = [tf.TensorSpec((1, size, size), tf.float32)]
-            self._forward = tf.function(lambda x: network(x, training=False), input_signature=signature)
-            self._tensor = tf.constant
-            self._features = network_module.FEATURES
-            self.analyse(np.zeros((size, size), np.float32))
+
+        @tf.function(input_signature=[tf.TensorSpec((1, size, size), tf.float32)])  # type: ignore[untyped-decorator]
+        def forward(image: Any) -> Any:
+            with self._on_device():  # a trace does not take over the device around it
+                return network(image, training=False)
+
+        self._forward = forward
+        self._tensor = tf.constant
+        self._features = network_module.FEATURES
+        self.analyse(np.zeros((size, size), np.float32))
 
     @property
     def input_size(self) -> int:
@@ -123,8 +131,10 @@ class _TensorFlowEngine:
             raise ValueError(f"image is {image.dtype} {image.shape}; the network takes float32 {expected}")
         if not (image.min() >= -_ROUNDING and image.max() <= 1 + _ROUNDING):  # false for NaN too
             raise ValueError("image holds a value outside 0..1")
-        outputs = self._forward(self._tensor(image[np.newaxis]))
+        with self._on_device():
+            outputs = self._forward(self._tensor(image[np.newaxis]))
         features = outputs[self._features].numpy()[0]
+        architecture = self._manifest.architecture
         scores: list[ClassScore] = []
         saliency: list[Saliency] = []
         for head in self._manifest.heads:
@@ -136,7 +146,15 @@ class _TensorFlowEngine:
                         head=head.name, label=label.name, score=float(share), threshold=label.threshold
                     )
                 )
-                saliency.append(Saliency(head=head.name, label=label.name, cells=cells))
+                saliency.append(
+                    Saliency(
+                        head=head.name,
+                        label=label.name,
+                        cells=cells,
+                        first_centre=architecture.first_centre,
+                        pitch=architecture.stride / self.input_size,
+                    )
+                )
         findings = Findings(scores=tuple(scores), model=self.identity)
         return Analysis(findings=findings, saliency=tuple(saliency))
 
@@ -148,10 +166,13 @@ def _softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def _select(tf: Any, device: str) -> str:
-    """TensorFlow's name of `device`; GPUs take memory as they need it, not all at once."""
-    gpus = tf.config.list_physical_devices("GPU")
+    """TensorFlow's name of `device`; GPUs give memory as it is needed, and none to an engine on the CPU."""
+    gpus = tf.config.get_visible_devices("GPU")
     wanted = ("gpu:0" if gpus else "cpu") if device == "auto" else device
     if wanted == "cpu":
+        # Too late once the runtime is up, e.g. where an engine on a GPU came before: that one keeps its GPU.
+        with suppress(RuntimeError):
+            tf.config.set_visible_devices([], "GPU")
         return "/CPU:0"
     number = wanted.removeprefix("gpu:")
     if number == wanted or not number.isdecimal():
@@ -161,8 +182,14 @@ def _select(tf: Any, device: str) -> str:
             f"device {device!r} does not exist: TensorFlow sees {len(gpus)} GPUs; "
             "choose auto or cpu, or install cxr-pacs[gpu] and a driver"
         )
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    try:
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError as error:
+        raise EngineError(
+            f"device {device!r}: other work of this process has taken its GPUs' memory whole ({error}); "
+            "load the engine first"
+        ) from error
     return f"/GPU:{number}"
 
 

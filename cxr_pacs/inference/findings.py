@@ -96,8 +96,15 @@ class Saliency:
     cells : float32 ndarray, shape (h, w)
         Contribution of each feature cell to the logit, negative part cut off, divided by its maximum:
         in [0, 1]; all zero where no cell argues for the class.
+    first_centre : float
+        Centre of cell 0 from the edge of the square, in cells; 0.5 where the cells divide the square evenly.
+    pitch : float
+        From one cell's centre to the next, as a share of the square's side; ``1 / h`` where the cells divide
+        the square evenly.
     """
 
     head: str
     label: str
     cells: NDArray[np.float32]
+    first_centre: float
+    pitch: float

@@ -45,7 +45,11 @@ class Code(_Part):
 
 
 class Label(_Part):
-    """One class of a head: its name, its code, its operating point and how that was chosen."""
+    """One class of a head: its name, its code, its operating point and how that was chosen.
+
+    The name must be a class that `cxr_pacs.evidence` has a code for: with another one the bundle loads, but
+    no evidence can be made, and every image is held.
+    """
 
     name: Name
     code: Code

@@ -39,13 +39,18 @@ class Geometry:
     width: int
     size: int
 
-    def to_source(self, cells: _Picture) -> _Picture:
+    def to_source(self, cells: _Picture, first_centre: float, pitch: float) -> _Picture:
         """Lay a map over the network's square back onto the source pixels.
 
         Parameters
         ----------
         cells : float32 ndarray, shape (h, w)
-            Any grid that divides the square into equal cells, e.g. a feature map of 7 x 7.
+            Values at the points of an even grid over the square, e.g. a feature map of 7 x 7.
+        first_centre : float
+            Centre of cell 0 from the upper and left edge of the square, in cells; 0.5 where the cells divide
+            the square evenly.
+        pitch : float
+            From one cell's centre to the next, as a share of the square's side, > 0.
 
         Returns
         -------
@@ -54,9 +59,12 @@ class Geometry:
         """
         laid = np.zeros((self.rows, self.columns), np.float32)
         kept = laid[self.top : self.top + self.height, self.left : self.left + self.width]
-        kept[:] = cv2.resize(
-            np.asarray(cells, np.float32), (self.width, self.height), interpolation=cv2.INTER_LINEAR
+        down, across = (
+            _between_centres(count, (np.arange(side) + 0.5) / (side * pitch) - first_centre)
+            for count, side in zip(cells.shape, kept.shape, strict=True)
         )
+        np.matmul(down @ cells, across.T, out=kept)
+        np.clip(kept, cells.min(), cells.max(), out=kept)  # rounding must not leave the map's range
         return laid
 
 
@@ -119,6 +127,13 @@ def area_average(picture: _Picture, shape: tuple[int, int]) -> _Picture:
     return (_coverage(shrunk.shape[0], shape[0]) @ shrunk @ _coverage(shrunk.shape[1], shape[1]).T).astype(
         np.float32
     )
+
+
+def _between_centres(count: int, places: NDArray[np.float64]) -> _Picture:
+    """Return which share each of `count` cells, at 0, 1, …, has in each place, shape (places, count)."""
+    at = np.clip(places, 0, count - 1)
+    shares: _Picture = np.clip(1 - np.abs(at[:, None] - np.arange(count)), 0, None).astype(np.float32)
+    return shares
 
 
 def _coverage(source: int, target: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""A bright patch in the source lights the same place of the Secondary Capture, within one feature cell."""
+"""A bright patch in the source lights the same place of the Secondary Capture, within half a feature cell."""
 
 from __future__ import annotations
 
@@ -42,7 +42,19 @@ def hottest(capture, shape, aspect):
     )
 
 
-@pytest.mark.parametrize("centre", [(0.5, 0.5), (0.2, 0.3), (0.85, 0.15), (0.36, 0.78)])
+# The last cell's centre lies almost a cell before the border, and from there on the map is constant: a patch
+# about it seems to reach to the border. Elsewhere a shift by half a cell would be found.
+@pytest.mark.parametrize(
+    ("centre", "cells"),
+    [
+        ((0.5, 0.5), 0.35),
+        ((0.2, 0.3), 0.35),
+        ((0.36, 0.7), 0.35),
+        ((0.65, 0.25), 0.35),
+        ((0.85, 0.15), 0.5),
+        ((0.08, 0.92), 0.5),
+    ],
+)
 @pytest.mark.parametrize(
     ("shape", "aspect", "tags"),
     [
@@ -52,13 +64,13 @@ def hottest(capture, shape, aspect):
         ((500, 600), 1.5, {"PixelSpacing": [0.3, 0.2]}),
     ],
 )
-def test_the_colour_lies_on_the_patch(reader, tmp_path, shape, aspect, tags, centre):
+def test_the_colour_lies_on_the_patch(reader, tmp_path, shape, aspect, tags, centre, cells):
     path = tmp_path / "patch.dcm"
     make_radiograph(picture=picture(shape, centre), **tags).save_as(path)
     reading = reader.read(path, 0.0)
     assert reading.findings.principal.label == "covid19", "the toy looks for brightness under this name"
     found = hottest(reading.heatmap, shape, aspect)
-    assert found == pytest.approx(centre, abs=1 / CELLS)
+    assert found == pytest.approx(centre, abs=cells / CELLS)
 
 
 def test_what_the_shutter_hides_is_cropped_and_found_again(reader, tmp_path):
@@ -73,7 +85,7 @@ def test_what_the_shutter_hides_is_cropped_and_found_again(reader, tmp_path):
     }
     make_radiograph(picture=picture((800, 800), (0.6, 0.4)), **tags).save_as(path)
     capture = reader.read(path, 0.0).heatmap
-    assert hottest(capture, (800, 800), 1.0) == pytest.approx((0.6, 0.4), abs=0.5 / CELLS)
+    assert hottest(capture, (800, 800), 1.0) == pytest.approx((0.6, 0.4), abs=0.35 * 0.5 / CELLS)
 
 
 def test_the_source_is_not_changed(reader, tmp_path):

@@ -146,8 +146,25 @@ def test_weights_of_another_precision_are_refused(toy, repack):
 
 
 def test_an_unknown_bundle_names_those_that_come_along():
-    with pytest.raises(BundleError, match=r"no bundle 'missing'.*covid-pneumonia-resnet50"):
+    with pytest.raises(BundleError, match=r"no shipped bundle 'missing'.*covid-pneumonia-resnet50"):
         bundled("missing")
+
+
+@pytest.mark.parametrize("written", ["toy", "./toy", "{parent}/toy"])
+def test_a_bundle_may_be_named_by_its_path(toy, monkeypatch, written):
+    monkeypatch.chdir(toy.parent)
+    found = bundled(written.format(parent=toy.parent))
+    assert found.resolve() == toy.resolve()
+    assert load_bundle(found).identity.name == "toy"
+
+
+@pytest.mark.parametrize("written", ["empty", "./missing", "covid-pneumonia-resnet50/"])
+def test_a_path_without_a_bundle_is_named_whole(tmp_path, monkeypatch, written):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    sought = re.escape(str(tmp_path / written / "bundle.toml"))
+    with pytest.raises(BundleError, match=rf"{sought}.*shipped.*covid-pneumonia-resnet50"):
+        bundled(written)
 
 
 def test_the_shipped_bundle_is_whole_and_states_its_figures():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,7 +77,7 @@ def test_squash_stays_within_the_range_and_keeps_the_mean(pixels):
     columns=st.integers(40, 300),
     place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     size=st.sampled_from([64, 224, 331]),
-    grid=st.tuples(st.integers(3, 14), st.integers(3, 14)),
+    grid=st.integers(3, 14),
     margin=st.tuples(st.integers(0, 12), st.integers(0, 12)),
 )
 def test_a_bright_point_comes_back_within_one_cell(rows, columns, place, size, grid, margin):
@@ -88,35 +89,53 @@ def test_a_bright_point_comes_back_within_one_cell(rows, columns, place, size, g
     column = margin[1] + min(int(place[1] * width), width - 1)
     pixels[row, column] = 1
     square, geometry = squash(radiograph(pixels, valid), size)
-    cells = area_average(square, grid)  # what a network that looks for brightness would answer
-    peak = np.unravel_index(cells.argmax(), grid)
-    lit = np.zeros(grid, np.float32)
+    cells = area_average(square, (grid, grid))  # what a network that looks for brightness would answer
+    peak = np.unravel_index(cells.argmax(), cells.shape)
+    lit = np.zeros_like(cells)
     lit[peak] = 1
-    laid = geometry.to_source(lit)
+    laid = geometry.to_source(lit, 0.5, 1 / grid)
     assert laid.shape == pixels.shape
     found = np.argwhere(laid > laid.max() - 1e-6).mean(axis=0)
     # One cell, and one pixel where the grid is so fine that a point touches two cells.
-    assert abs(found[0] - row) <= height / grid[0] + 1
-    assert abs(found[1] - column) <= width / grid[1] + 1
+    assert abs(found[0] - row) <= height / grid + 1
+    assert abs(found[1] - column) <= width / grid + 1
 
 
 @given(
     rows=st.integers(20, 200),
     columns=st.integers(20, 200),
-    grid=st.tuples(st.integers(2, 14), st.integers(2, 14)),
+    grid=st.integers(2, 14),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_to_source_is_bilinear_between_cell_centres(rows, columns, grid, seed):
-    cells = np.random.default_rng(seed).random(grid).astype(np.float32)
+def test_cells_that_divide_the_square_are_resized_bilinearly(rows, columns, grid, seed):
+    cells = np.random.default_rng(seed).random((grid, grid)).astype(np.float32)
     _, geometry = squash(radiograph(np.zeros((rows, columns), np.float32)), 64)
+    expected = cv2.resize(cells, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    laid = geometry.to_source(cells, 0.5, 1 / grid)
+    assert laid.dtype == np.float32
+    np.testing.assert_allclose(laid, expected, atol=1e-5)
 
-    def weights(source, count):
-        centres = (np.arange(source) + 0.5) * count / source - 0.5
-        at = np.clip(centres, 0, count - 1)
-        return np.clip(1 - np.abs(at[:, None] - np.arange(count)[None, :]), 0, None)
 
-    expected = weights(rows, grid[0]) @ cells @ weights(columns, grid[1]).T
-    np.testing.assert_allclose(geometry.to_source(cells), expected, atol=1e-4)
+@given(
+    size=st.integers(64, 300),
+    scale=st.integers(1, 5),
+    cell=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    first=st.sampled_from([0.5 / 32, 0.25, 0.5]),
+)
+def test_a_cell_is_laid_about_its_centre_whatever_the_size(size, scale, cell, first):
+    count = -(-size // 32)
+    cell = tuple(min(at, count - 1) for at in cell)
+    lit = np.zeros((count, count), np.float32)
+    lit[cell] = 1
+    _, geometry = squash(radiograph(np.zeros((size * scale, size * scale), np.float32)), size)
+    laid = geometry.to_source(lit, first, 32 / size)
+    for axis, at in enumerate(cell):
+        seen = laid.max(axis=1 - axis) / laid.max()
+        places = (np.arange(size * scale) + 0.5) / scale  # pixels of the square
+        away = places / 32 - first - at
+        if at == count - 1:
+            away = np.minimum(away, 0)
+        np.testing.assert_allclose(seen, np.clip(1 - abs(away), 0, None) / (1 - abs(away).min()), atol=1e-4)
 
 
 def test_what_is_not_valid_is_cropped_and_gets_no_heat():
@@ -127,4 +146,4 @@ def test_what_is_not_valid_is_cropped_and_gets_no_heat():
     square, geometry = squash(radiograph(pixels, valid), 8)
     np.testing.assert_allclose(square, 0.5, atol=1e-6)
     assert (geometry.top, geometry.left, geometry.height, geometry.width) == (10, 5, 30, 40)
-    np.testing.assert_array_equal(geometry.to_source(np.ones((7, 7), np.float32)), valid)
+    np.testing.assert_array_equal(geometry.to_source(np.ones((7, 7), np.float32), 0.5, 1 / 7), valid)
