@@ -202,7 +202,7 @@ def _evidence(
     saliency = next(s for s in analysis.saliency if (s.head, s.label) == (shown.head, shown.label))
     picture = evidence.HeatmapPicture(
         pixels=image.pixels,
-        saliency=geometry.to_source(saliency.cells),
+        saliency=geometry.to_source(saliency.cells, saliency.first_centre, saliency.pitch),
         shown=shown,
         aspect=image.aspect,
     )
