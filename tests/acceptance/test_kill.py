@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +38,36 @@ def _answered(gateway: Gateway, requests: list[Request]) -> Iterator[str]:
             yield wanted.sop_instance_uid
 
 
+_UNFINISHED = {
+    "undecided instances": (
+        "SELECT id, sop_instance_uid, received_at FROM instance WHERE decision IS NULL ORDER BY id"
+    ),
+    "accepted but not reported": (
+        "SELECT id, study_id, sop_instance_uid FROM instance "
+        "WHERE decision = 'accept' AND NOT reported ORDER BY id"
+    ),
+    "waiting deliveries": (
+        "SELECT id, destination, attempts, next_at, reason FROM delivery WHERE state = 'waiting' ORDER BY id"
+    ),
+    "workflows": (
+        "SELECT name, status, queue_name, count(*) AS workflows FROM workflow_status "
+        "GROUP BY name, status, queue_name ORDER BY name, status, queue_name"
+    ),
+}
+
+
+def _unfinished(gateway: Gateway) -> str:
+    """What the ledger and DBOS say is still to be done; only read."""
+    ledger = gateway.settings.folder / "spool" / "ledger.sqlite"
+    lines = []
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=30)) as connection:
+        connection.row_factory = sqlite3.Row
+        for what, query in _UNFINISHED.items():
+            rows = [dict(row) for row in connection.execute(query)]
+            lines += [f"{what}: {len(rows)}", *(f"  {row}" for row in rows)]
+    return "\n".join(lines)
+
+
 @pytest.mark.parametrize("seed", [random.SystemRandom().randrange(10**6)])
 def test_nothing_answered_is_lost_or_doubled(tmp_path: Path, make_gateway: Callable[..., Gateway], seed: int):
     chance = random.Random(seed)  # noqa: S311  the seed is in the test's name
@@ -59,9 +91,12 @@ def test_nothing_answered_is_lost_or_doubled(tmp_path: Path, make_gateway: Calla
 
         promised = {study_of[uid] for uid in answered}
         assert promised
-        archive.wait_for(
-            lambda held: all(of_modality(held, study) >= ONE_OF_EACH for study in promised), timeout=120
-        )
+        try:
+            archive.wait_for(
+                lambda held: all(of_modality(held, study) >= ONE_OF_EACH for study in promised), timeout=120
+            )
+        except TimeoutError as error:
+            pytest.fail(f"{error}\n{_unfinished(gateway)}\n{gateway.log_tail()}")
         assert gateway.stop() == 0, gateway.log_tail()
 
         held = archive.instances
