@@ -185,7 +185,7 @@ def parse_settings(text: str, origin: str) -> Settings:
         raise SettingsError(f"{origin}: not valid TOML: {error}") from error
     except ValidationError as error:
         lines = "\n".join(f"  {_explain(item)}" for item in error.errors())
-        raise SettingsError(f"{origin}: mend these settings:\n{lines}") from error
+        raise SettingsError(f"{origin}: these settings are wrong:\n{lines}") from error
     names = [destination.name for destination in settings.destination]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise SettingsError(f"{origin}: destination.name: used twice: {', '.join(repeated)}")

@@ -177,7 +177,15 @@ class Listener:
             )
 
     def _report_rejection(self, event: evt.Event) -> None:
-        logger.warning("association from %s rejected", event.assoc.requestor.address)
+        requestor, answer = event.assoc.requestor, event.assoc.acceptor.primitive
+        asked = requestor.primitive
+        logger.warning(
+            "association from %s at %s, calling %s, rejected: %s",
+            requestor.ae_title,
+            requestor.address,
+            "nothing" if asked is None else asked.called_ae_title,
+            "no reason given" if answer is None else answer.reason_str,
+        )
 
 
 @contextmanager

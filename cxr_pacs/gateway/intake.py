@@ -126,19 +126,17 @@ class Intake:
         try:
             with self._ledger.begin() as connection:
                 instance_id = self._ledger.add_arrival(connection, arrival)
-                if instance_id is not None and self._ledger.is_waiting(connection, instance_id):
+                if instance_id is None:
+                    logger.info("from %s: known already", arrival.source)
+                    return
+                decision, reason = self._ledger.decision(connection, instance_id)
+                if decision is None:
                     self._schedule_analysis(connection, instance_id)
         except sa.exc.SQLAlchemyError as error:
             raise SpoolUnavailable(f"the ledger did not take a row: {type(error).__name__}") from error
-        if instance_id is None:
-            logger.info("from %s: known already", arrival.source)
-        else:
-            logger.info(
-                "instance %d from %s: %s",
-                instance_id,
-                arrival.source,
-                arrival.reason or "received",
-            )
+        logger.info(
+            "instance %d from %s: %s %s", instance_id, arrival.source, decision or "received", reason or ""
+        )
 
 
 def _digest(*parts: str) -> str:

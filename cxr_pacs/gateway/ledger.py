@@ -159,7 +159,7 @@ class Ledger:
             values |= {
                 "decision": "hold",
                 "rung": "sop-instance-uid",
-                "reason": "An instance with this SOP Instance UID and other content was received before.",
+                "reason": "This SOP Instance UID came before with other bytes: other content or encoding.",
             }
         new = self._insert_new(connection, instance, **values)
         if new is not None and study_uid is not None and values["decision"] is None:
@@ -183,10 +183,11 @@ class Ledger:
         )
         return connection.execute(same).first() is not None
 
-    def is_waiting(self, connection: sa.Connection, instance_id: int) -> bool:
-        """Whether the instance still waits for its analysis."""
-        query = sa.select(instance.c.decision).where(instance.c.id == instance_id)
-        return connection.execute(query).scalar_one() is None
+    def decision(self, connection: sa.Connection, instance_id: int) -> tuple[str | None, str | None]:
+        """Look up decision and reason; both None while the instance waits for its analysis."""
+        query = sa.select(instance.c.decision, instance.c.reason).where(instance.c.id == instance_id)
+        row = connection.execute(query).one()
+        return row.decision, row.reason
 
     def instance(self, connection: sa.Connection, instance_id: int) -> InstanceRow:
         """One instance that intake kept."""

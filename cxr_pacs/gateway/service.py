@@ -13,7 +13,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from cxr_pacs import dimse
+from cxr_pacs import __version__, dimse
 from cxr_pacs.gateway.intake import Intake
 from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.reading import Reader
@@ -85,6 +85,7 @@ class Gateway:
             workflows.start()
             undo.callback(workflows.stop, WORKFLOW_GRACE)
             listener = self._listener(Intake(ledger, spool, workflows.schedule_analysis, time.time))
+            self._announce()
             listener.start()
             undo.callback(listener.stop, ASSOCIATION_GRACE)
             self._on_stop = undo.pop_all()
@@ -92,6 +93,17 @@ class Gateway:
     def stop(self) -> None:
         """Stop accepting, let running work end or park it, close everything."""
         self._on_stop.close()
+
+    def _announce(self) -> None:
+        model = self._engine.identity
+        logger.info(
+            "cxr-pacs %s, model %s %s (%s)", __version__, model.name, model.version, model.digest[:12]
+        )
+        logger.info("spool %s", self._settings.spool.path.absolute())
+        for destination in self._settings.destination:
+            logger.info("destination %s: %s", destination.name, destination.ae_title)
+        if not self._settings.destination:
+            logger.warning("no destination: results stay in the spool")
 
     def _listener(self, intake: Intake) -> dimse.Listener:
         dicom = self._settings.dicom

@@ -307,9 +307,8 @@ class StudyWorkflows:
         if state == "waiting" and now - row.created_at > self._settings.delivery.give_up_after:
             state, reason = "parked", f"given up after {attempt} attempts; the last: {reason}"
         log = logger.info if state == "delivered" else logger.warning
-        log(
-            "delivery %d to %s, attempt %d: %s %s", delivery_id, row.destination, attempt, state, reason or ""
-        )
+        said = f"{state}: {reason}" if reason else state
+        log("delivery %d to %s, attempt %d: %s", delivery_id, row.destination, attempt, said)
         with self._ledger.begin() as connection:
             if state == "waiting":
                 delay = backoff(self._settings.delivery, attempt)

@@ -54,7 +54,8 @@ def test_each_data_set_has_one_row_and_each_uid_one_that_is_read(received):
                 seen.add(arrival.digest)
                 if row is not None:
                     first = first_of_uid.setdefault(arrival.sop_instance_uid, arrival.digest)
-                    assert ledger.is_waiting(connection, row) == (first == arrival.digest)
+                    waits = ledger.decision(connection, row) == (None, None)
+                    assert waits == (first == arrival.digest)
                     study = ledger.instance(connection, row).study_id
                     if first == arrival.digest:
                         times = latest.setdefault(study, [])
