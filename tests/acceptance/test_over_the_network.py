@@ -133,7 +133,7 @@ def test_the_same_radiograph_twice_is_reported_once(site: Site):
 
 def test_two_images_of_one_study_share_one_report(site: Site):
     first = new_radiograph()
-    second = new_radiograph(StudyInstanceUID=first.StudyInstanceUID)
+    second = new_radiograph(StudyInstanceUID=first.StudyInstanceUID, PatientID=first.PatientID)
     assert send([first, second], site.gateway.port) == [0, 0]
     study = first.StudyInstanceUID
     expected = Counter({"SR": 1, "OT": 2})
@@ -148,7 +148,8 @@ def test_a_late_image_makes_a_report_that_names_its_predecessor(site: Site):
     held = site.archive.wait_for(lambda held: of_modality(held, study) >= ONE_OF_EACH, timeout=60)
     (earlier,) = (i for i in held if (i.study_instance_uid, i.modality) == (study, "SR"))
 
-    assert send([new_radiograph(StudyInstanceUID=study)], site.gateway.port) == [0]
+    late = new_radiograph(StudyInstanceUID=study, PatientID=first.PatientID)
+    assert send([late], site.gateway.port) == [0]
 
     expected = Counter({"SR": 2, "OT": 2})
     held = site.archive.wait_for(lambda held: of_modality(held, study) >= expected, timeout=60)
