@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity
 
-__all__ = ["Arrival", "DeliveryRow", "InstanceRow", "Ledger", "ResultRow", "open_ledger"]
+__all__ = ["Arrival", "DeliveryRow", "InstanceRow", "Ledger", "MadeObject", "ResultRow", "open_ledger"]
 
 _metadata = sa.MetaData()
 
@@ -102,6 +102,18 @@ class InstanceRow:
     reported: bool
     findings: Findings | None
     quality: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeObject:
+    """An object of ours to be recorded; `instance_id` of a heatmap, `sources` of a report."""
+
+    study_id: int
+    kind: str
+    sop_instance_uid: str
+    file: str
+    instance_id: int | None = None
+    sources: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,28 +225,9 @@ class Ledger:
         values = {"findings": asdict(findings), "quality": list(quality)}
         connection.execute(sa.update(instance).where(instance.c.id == instance_id).values(**values))
 
-    def add_result(  # noqa: PLR0913  a row of the table, keyword by keyword
-        self,
-        connection: sa.Connection,
-        *,
-        study_id: int,
-        kind: str,
-        sop_instance_uid: str,
-        file: str,
-        instance_id: int | None = None,
-        sources: tuple[int, ...] = (),
-    ) -> int | None:
+    def add_result(self, connection: sa.Connection, made: MadeObject) -> int | None:
         """Record an object of ours; None when it was recorded before."""
-        return self._insert_new(
-            connection,
-            result,
-            study_id=study_id,
-            instance_id=instance_id,
-            kind=kind,
-            sop_instance_uid=sop_instance_uid,
-            file=file,
-            sources=list(sources),
-        )
+        return self._insert_new(connection, result, **asdict(made) | {"sources": list(made.sources)})
 
     def study_instances(self, connection: sa.Connection, study_id: int) -> tuple[InstanceRow, ...]:
         """All kept instances of a study, in the order of their arrival."""

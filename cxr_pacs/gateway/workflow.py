@@ -26,7 +26,7 @@ from pydicom import FileDataset, dcmread
 from cxr_pacs.errors import EvidenceError, TransientError, kind_and_place
 from cxr_pacs.evidence import ReadInstance
 from cxr_pacs.gateway.delivery import Courier, backoff
-from cxr_pacs.gateway.ledger import InstanceRow, Ledger
+from cxr_pacs.gateway.ledger import InstanceRow, Ledger, MadeObject
 from cxr_pacs.gateway.reading import Reader
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.settings import Settings
@@ -195,14 +195,14 @@ class StudyWorkflows:
             )
             if first and reading.findings is not None and reading.heatmap is not None and heatmap_file:
                 self._ledger.add_findings(connection, instance_id, reading.findings, reading.quality)
-                self._ledger.add_result(
-                    connection,
+                heatmap = MadeObject(
                     study_id=row.study_id,
                     instance_id=instance_id,
                     kind="SC",
-                    sop_instance_uid=reading.heatmap.SOPInstanceUID,
+                    sop_instance_uid=str(reading.heatmap.SOPInstanceUID),
                     file=heatmap_file,
                 )
+                self._ledger.add_result(connection, heatmap)
             self._schedule_report(connection, instance_id)
         logger.info("instance %d: %s (%s) %s", instance_id, decision.outcome, decision.rung, decision.reason)
         return decision.outcome.value
@@ -262,16 +262,15 @@ class StudyWorkflows:
             dcmread(self._spool.path(replaced[-1].file)) if replaced else None,
             max(row.received_at for row in rows),
         )
-        file = self._keep(report)
+        made = MadeObject(
+            study_id=study_id,
+            kind="SR",
+            sop_instance_uid=str(report.SOPInstanceUID),
+            file=self._keep(report),
+            sources=sources,
+        )
         with self._ledger.begin() as connection:
-            result_id = self._ledger.add_result(
-                connection,
-                study_id=study_id,
-                kind="SR",
-                sop_instance_uid=report.SOPInstanceUID,
-                file=file,
-                sources=sources,
-            )
+            result_id = self._ledger.add_result(connection, made)
             self._ledger.set_reported(connection, sources)
             if result_id is not None:
                 for owed in (*(heatmap.id for heatmap in heatmaps), result_id):

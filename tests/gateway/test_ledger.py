@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy import zeros
 
 from cxr_pacs.errors import ConfigurationError
-from cxr_pacs.gateway.ledger import Arrival, open_ledger
+from cxr_pacs.gateway.ledger import Arrival, MadeObject, open_ledger
 
 arrivals = st.builds(
     lambda study, sop, content, at: Arrival(
@@ -101,9 +101,9 @@ def test_findings_come_back_as_they_were(ledger):
 def test_an_object_is_owed_once_to_each_destination(ledger):
     with ledger.begin() as connection:
         study = ledger.instance(connection, arrive(ledger, connection)).study_id
-        made = {"study_id": study, "kind": "SR", "sop_instance_uid": "2.25.1", "file": "f"}
-        result = ledger.add_result(connection, **made)
-        assert ledger.add_result(connection, **made) is None
+        made = MadeObject(study_id=study, kind="SR", sop_instance_uid="2.25.1", file="f")
+        result = ledger.add_result(connection, made)
+        assert ledger.add_result(connection, made) is None
         owed = ledger.add_delivery(connection, result, "pacs", 1.0)
         assert ledger.add_delivery(connection, result, "pacs", 2.0) is None
         assert ledger.add_delivery(connection, result, "other", 2.0) is not None
