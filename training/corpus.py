@@ -1,26 +1,57 @@
-"""Labelled radiographs: a folder with a ``manifest.csv`` that names one image a line."""
+"""Labelled radiographs: a manifest (CSV) that names one image or DICOM file a line."""
 
 from __future__ import annotations
 
 import csv
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from pydicom import dcmread
 
+from cxr_pacs.errors import UnreadablePixels
+from cxr_pacs.radiograph import read_radiograph
 from cxr_pacs.radiograph.geometry import area_average
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "LABELS", "CorpusError", "Film", "read_corpus", "squash_all", "squash_square"]
+__all__ = [
+    "COLUMNS",
+    "LABELS",
+    "CorpusError",
+    "Film",
+    "Problem",
+    "Scan",
+    "manifest_path",
+    "read_corpus",
+    "scan",
+    "squash_all",
+    "squash_square",
+]
 
 LABELS = ("covid19", "bacterial_pneumonia", "normal")
-COLUMNS = ("file", "patient_id", "label", "source", "licence", "split", "cohort")
+COLUMNS = (
+    "file",
+    "patient_id",
+    "label",
+    "view",
+    "age",
+    "sex",
+    "source",
+    "licence",
+    "split",
+    "cohort",
+)
+_OLDEST = 120.0
 
 
 class CorpusError(ValueError):
@@ -33,69 +64,219 @@ class Film:
 
     Attributes
     ----------
-    patient, label, source, licence, split, cohort : str
-        As in the manifest.
-    pixels : uint8 ndarray, shape (rows, columns)
-        As displayed: 0 is black.
+    file, patient, label, view, sex, source, licence, split, cohort : str
+        As in the manifest; `file` is relative to it. View and sex may be empty.
+    age : float or None
+        Years, 0..120; None where the source does not say.
+    pixels : uint8 or float32 ndarray, shape (rows, columns)
+        As displayed: 0 is black, and 255 (uint8) or 1 (float32) is white.
     """
 
+    file: str
     patient: str
     label: str
+    view: str
+    age: float | None
+    sex: str
     source: str
     licence: str
     split: str
     cohort: str
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | NDArray[np.float32]
 
     @property
     def adult(self) -> bool:
         """Whether the source says or implies an adult."""
         return self.cohort.startswith("adult")
 
+    def p_values(self) -> NDArray[np.float32]:
+        """Return the picture as float32 in 0..1, shape (rows, columns)."""
+        if self.pixels.dtype == np.uint8:
+            return self.pixels.astype(np.float32) / np.float32(255)
+        return self.pixels.astype(np.float32)
 
-def read_corpus(folder: Path) -> tuple[Film, ...]:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What is wrong with one line of a manifest; the text holds no patient identity."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scan:
+    """All that a manifest gave.
+
+    Attributes
+    ----------
+    manifest : Path
+    films : tuple of Film
+        Every line without a problem.
+    lines : tuple of int
+        The manifest's line of each film.
+    problems : tuple of Problem
+        In the order of the lines.
     """
-    Read every image that `folder`'s manifest names.
+
+    manifest: Path
+    films: tuple[Film, ...]
+    lines: tuple[int, ...]
+    problems: tuple[Problem, ...]
+
+
+def read_corpus(manifest: Path, labels: Sequence[str] = LABELS) -> tuple[Film, ...]:
+    """
+    Read every image that a manifest names.
+
+    Parameters
+    ----------
+    manifest : Path
+        A CSV file in UTF-8 with at least `COLUMNS`, or a folder with such a ``manifest.csv``. Files are named
+        relative to it and lie beneath it. PNG and JPEG of 8 or 16 bit are taken as P-values over the whole
+        range of their depth, colour as its luminance; DICOM passes `cxr_pacs.radiograph.read_radiograph`,
+        as in serving, and is cut to the bounding box of its valid pixels.
+    labels : sequence of str
+        Labels that may occur.
 
     Raises
     ------
     CorpusError
-        No manifest, a column missing, an unknown label, or an image that is not there or cannot be decoded.
+        No manifest, a column missing, or the first line that has a problem.
     """
-    manifest = folder / "manifest.csv"
+    found = scan(manifest, labels)
+    if found.problems:
+        first, *more = found.problems
+        others = f" ({len(more)} more lines have problems: see `cxr-train corpus`)" if more else ""
+        raise CorpusError(f"{found.manifest}, line {first.line}: {first.text}{others}")
+    return found.films
+
+
+def scan(manifest: Path, labels: Sequence[str] = LABELS) -> Scan:
+    """
+    Read every line of a manifest as `read_corpus` does, and collect the problems instead of raising them.
+
+    Raises
+    ------
+    CorpusError
+        There is no manifest, a column is missing, or it names no image.
+    """
+    manifest = manifest_path(manifest)
+    rows = _rows(manifest)
+    with ThreadPoolExecutor() as pool:
+        read = list(pool.map(partial(_read, manifest.parent, tuple(labels)), rows))
+    good = [(line, film) for (line, _), film in zip(rows, read, strict=True) if isinstance(film, Film)]
+    return Scan(
+        manifest=manifest,
+        films=tuple(film for _, film in good),
+        lines=tuple(line for line, _ in good),
+        problems=tuple(problem for problem in read if isinstance(problem, Problem)),
+    )
+
+
+def manifest_path(path: Path) -> Path:
+    """Return the manifest itself where `path` is a folder that holds one."""
+    return path / "manifest.csv" if path.is_dir() else path
+
+
+def _rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return every row with its line (the last one, where a cell spans several)."""
     try:
-        with manifest.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-            missing = set(COLUMNS) - set(reader.fieldnames or ())
+        with manifest.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, restval="")
+            rows = [(reader.line_num, row) for row in reader]
+            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     except OSError as error:
         raise CorpusError(
-            f"{manifest} cannot be read ({error.strerror}); name the corpus's folder"
+            f"{manifest} cannot be read ({error.strerror}); name a manifest, or a folder with manifest.csv"
         ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{manifest} is not CSV in UTF-8: {error}") from error
     if missing:
-        raise CorpusError(f"{manifest} has no column {', '.join(sorted(missing))}")
-    return tuple(
-        _read_film(folder, row, f"{manifest}, line {line}") for line, row in enumerate(rows, start=2)
-    )
+        raise CorpusError(f"{manifest} has no column {', '.join(missing)} (columns are parted by commas)")
+    if not rows:
+        raise CorpusError(f"{manifest} names no image")
+    return rows
 
 
-def _read_film(folder: Path, row: dict[str, str], where: str) -> Film:
-    if row["label"] not in LABELS:
-        raise CorpusError(f"{where}: label {row['label']!r} is none of {', '.join(LABELS)}")
+def _read(folder: Path, labels: tuple[str, ...], numbered: tuple[int, dict[str, str]]) -> Film | Problem:
+    line, row = numbered
+    if row["label"] not in labels:
+        return Problem(line=line, text=f"label {row['label']!r} is none of {', '.join(labels)}")
     if not row["patient_id"]:
-        raise CorpusError(f"{where}: patient_id is empty, so splits could not be kept apart by patient")
-    pixels = cv2.imread(str(folder / row["file"]), cv2.IMREAD_GRAYSCALE)
-    if pixels is None:
-        raise CorpusError(f"{where}: image {row['file']} is missing or cannot be decoded")
-    return Film(
-        patient=row["patient_id"],
-        label=row["label"],
-        source=row["source"],
-        licence=row["licence"],
-        split=row["split"],
-        cohort=row["cohort"],
-        pixels=np.asarray(pixels, dtype=np.uint8),
-    )
+        return Problem(line=line, text="patient_id is empty, so splits could not be kept apart by patient")
+    try:
+        return Film(
+            file=row["file"],
+            patient=row["patient_id"],
+            label=row["label"],
+            view=row["view"],
+            age=_age(row["age"]),
+            sex=row["sex"],
+            source=row["source"],
+            licence=row["licence"],
+            split=row["split"],
+            cohort=row["cohort"],
+            pixels=_pixels(folder, row["file"]),
+        )
+    except CorpusError as error:
+        return Problem(line=line, text=str(error))
+
+
+def _age(written: str) -> float | None:
+    if not written.strip():
+        return None
+    try:
+        age = float(written)
+    except ValueError:
+        age = -1.0
+    if not 0 <= age <= _OLDEST:  # false for NaN too
+        raise CorpusError(
+            f"age {written!r} is no number of years from 0 to {_OLDEST:g}; leave it empty if unknown"
+        )
+    return age
+
+
+def _pixels(folder: Path, file: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+    if not file:
+        raise CorpusError("file is empty")
+    if PurePath(file).is_absolute() or Path(os.path.normpath(file)).parts[:1] == ("..",):
+        raise CorpusError(f"file {file} leaves the manifest's folder; name it relative to the manifest")
+    try:
+        written = (folder / file).read_bytes()
+    except OSError as error:
+        raise CorpusError(f"image {file} is missing or cannot be read ({error.strerror})") from error
+    if file.lower().endswith(".dcm") or written[128:132] == b"DICM":
+        return _dicom(written, file)
+    return _image(written, file)
+
+
+def _image(written: bytes, file: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Decode PNG, JPEG and the like; an EXIF turn is applied."""
+    decoded: Any = None
+    if written:
+        flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
+        decoded = cv2.imdecode(np.frombuffer(written, np.uint8), flags)
+    if decoded is None:
+        raise CorpusError(f"image {file} cannot be decoded: it is no PNG, JPEG or DICOM, or it is damaged")
+    if decoded.dtype == np.uint8:
+        return np.asarray(decoded, np.uint8)
+    if decoded.dtype == np.uint16:
+        return np.asarray(decoded, np.float32) / np.float32(65535)
+    raise CorpusError(f"image {file} holds {decoded.dtype}; 8 or 16 bit without a sign are needed")
+
+
+def _dicom(written: bytes, file: str) -> NDArray[np.float32]:
+    try:
+        dataset = dcmread(io.BytesIO(written))
+    except Exception as error:  # pydicom raises anything for bytes that are not DICOM
+        raise CorpusError(f"{file} is no readable DICOM file ({type(error).__name__})") from error
+    try:
+        radiograph = read_radiograph(dataset)
+    except UnreadablePixels as error:
+        raise CorpusError(f"{file} cannot be rendered: {error}") from error
+    rows, columns = (np.flatnonzero(radiograph.valid.any(axis=axis)) for axis in (1, 0))
+    return radiograph.pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def squash_square(pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
@@ -105,4 +286,4 @@ def squash_square(pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
 
 def squash_all(films: Iterable[Film], size: int) -> NDArray[np.float32]:
     """Every whole film as the network will see it: float32 [films, size, size]."""
-    return np.stack([squash_square(film.pixels, size) for film in films])
+    return np.stack([area_average(film.p_values(), (size, size)) for film in films])

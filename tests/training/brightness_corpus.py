@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-COLUMNS = ["file", "patient_id", "label", "source", "licence", "split", "cohort"]
+COLUMNS = ["file", "patient_id", "label", "view", "age", "sex", "source", "licence", "split", "cohort"]
 LABELS = ("covid19", "bacterial_pneumonia", "normal")
 
 
@@ -35,6 +35,9 @@ def write_corpus(folder: Path) -> Path:
                 "file": f"{number}.png",
                 "patient_id": f"{label}-{number // 6}",
                 "label": label,
+                "view": "PA" if source == "here" else "AP",
+                "age": str(30 + number) if source == "here" else "",
+                "sex": "F",
                 "source": source,
                 "licence": "CC-BY-NC-4.0" if source == "here" else "CC-BY-4.0",
                 "split": split,
