@@ -65,6 +65,8 @@ CLASSES: Final = MappingProxyType(
             finding=Code("53084003", "SCT", "Bacterial pneumonia"), name="bacterial pneumonia"
         ),
         "normal": CodedClass(finding=codes.SCT.Normal, name="normal"),
+        # SNOMED CT excludes COVID-19 by a laboratory's test only; this is all that such a network does not call so.
+        "not_covid19": CodedClass(finding=Code("74964007", "SCT", "Other"), name="not COVID-19"),
     }
 )
 
@@ -95,10 +97,10 @@ def class_names(labels: Sequence[str], conjunction: str) -> str:
 def question(labels: Sequence[str]) -> str:
     """Say what a head over `labels` was asked.
 
-    A head without a class for health answers under a condition, and says so: its scores sum to 1 also for a
-    patient who has neither.
+    A head without a class for health, or for all else, answers under a condition, and says so: its scores sum
+    to 1 also for a patient who has neither.
     """
-    if "normal" in labels:
+    if "normal" in labels or "not_covid19" in labels:
         return class_names(labels, "or")
     return f"assuming pneumonia: {class_names(labels, 'against')}"
 

@@ -45,7 +45,7 @@ class Bundle:
     manifest : Manifest
     identity : ModelIdentity
         Its digest is the SHA-256 of the manifest's bytes followed by the weights' bytes.
-    weights : mapping of str to float16 ndarray
+    weights : mapping of str to float16 or float32 ndarray
         Under ``layer/weight``, exactly those of ``manifest.architecture``.
     """
 
@@ -111,11 +111,19 @@ def load_bundle(path: Path) -> Bundle:
     return Bundle(path=path, manifest=manifest, identity=identity, weights=weights)
 
 
-def pack_weights(weights: Weights) -> bytes:
-    """Write a weights' file: every array as float16, uncompressed; equal weights give equal bytes."""
+def pack_weights(weights: Weights, dtype: type[np.float16 | np.float32] = np.float16) -> bytes:
+    """
+    Write a weights' file, uncompressed; equal weights give equal bytes.
+
+    Parameters
+    ----------
+    weights : mapping of str to ndarray
+    dtype : type
+        Halves do for weights fitted here; single precision keeps an imported network's output as it was.
+    """
     packed = io.BytesIO()
-    halves: dict[str, Any] = {name: array.astype(np.float16) for name, array in weights.items()}
-    np.savez(packed, **halves)
+    arrays: dict[str, Any] = {name: array.astype(dtype) for name, array in weights.items()}
+    np.savez(packed, **arrays)
     return packed.getvalue()
 
 
@@ -151,8 +159,8 @@ def _unpack(packed: bytes, manifest: Manifest, path: Path) -> Weights:
             raise BundleError(f"{path}: weight {name} is missing")
         if weights[name].shape != shape:
             raise BundleError(f"{path}: weight {name} is {weights[name].shape}, the network needs {shape}")
-        if weights[name].dtype != np.float16:
-            raise BundleError(f"{path}: weight {name} is {weights[name].dtype}, not float16")
+        if weights[name].dtype not in (np.float16, np.float32):
+            raise BundleError(f"{path}: weight {name} is {weights[name].dtype}, not float16 or float32")
         if not np.isfinite(weights[name]).all():
             raise BundleError(f"{path}: weight {name} holds a value that is not finite")
     if extra := sorted(weights.keys() - expected.keys()):

@@ -41,7 +41,12 @@ def test_each_concept_is_the_one_the_standard_means(name, value, scheme):
 
 @pytest.mark.parametrize(
     ("label", "value"),
-    [("covid19", "840539006"), ("bacterial_pneumonia", "53084003"), ("normal", "17621005")],
+    [
+        ("covid19", "840539006"),
+        ("bacterial_pneumonia", "53084003"),
+        ("normal", "17621005"),
+        ("not_covid19", "74964007"),
+    ],
 )
 def test_classes_are_coded_in_snomed_ct(label, value):
     finding = codes.coded_class(label).finding
@@ -69,4 +74,5 @@ def test_a_head_without_normal_answers_under_a_condition():
     assert codes.question(["covid19", "bacterial_pneumonia", "normal"]) == (
         "COVID-19, bacterial pneumonia or normal"
     )
+    assert codes.question(["covid19", "not_covid19"]) == "COVID-19 or not COVID-19"
     assert codes.class_names(["normal"], "or") == "normal"

@@ -138,10 +138,18 @@ def test_an_extra_weight_is_refused(toy, repack):
         load_bundle(repack(weights))
 
 
+def test_single_precision_is_kept(toy, repack):
+    weights = {name: array.astype(np.float32) for name, array in load_bundle(toy).weights.items()}
+    weights["binary/bias"] += np.float32(1e-6)
+    kept = load_bundle(repack(pack_weights(weights, np.float32))).weights
+    assert {array.dtype for array in kept.values()} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(kept["binary/bias"], weights["binary/bias"])
+
+
 def test_weights_of_another_precision_are_refused(toy, repack):
     packed = io.BytesIO()
-    np.savez(packed, **{name: array.astype(np.float32) for name, array in load_bundle(toy).weights.items()})
-    with pytest.raises(BundleError, match="is float32, not float16"):
+    np.savez(packed, **{name: array.astype(np.float64) for name, array in load_bundle(toy).weights.items()})
+    with pytest.raises(BundleError, match="is float64, not float16 or float32"):
         load_bundle(repack(packed.getvalue()))
 
 
