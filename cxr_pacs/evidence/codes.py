@@ -65,7 +65,7 @@ CLASSES: Final = MappingProxyType(
             finding=Code("53084003", "SCT", "Bacterial pneumonia"), name="bacterial pneumonia"
         ),
         "normal": CodedClass(finding=codes.SCT.Normal, name="normal"),
-        # SNOMED CT excludes COVID-19 by a laboratory's test only; this is all that such a network does not call so.
+        # SNOMED CT's COVID-19 excluded is so by a laboratory's test; this is all else that a network saw.
         "not_covid19": CodedClass(finding=Code("74964007", "SCT", "Other"), name="not COVID-19"),
     }
 )
