@@ -174,9 +174,9 @@ def split(dataset: FileDataset, bundle: str, repetitions: int, folder: Path) -> 
                 decode(source)
             with watch.measure("decode and preprocess"):
                 image = radiograph.read_radiograph(source)
-                square, geometry = radiograph.squash(image, engine.input_size)
+                part, geometry = radiograph.valid_part(image)
             with watch.measure("infer"):
-                analysis = engine.analyse(square)
+                analysis = engine.analyse(part)
             with watch.measure("build"):
                 made = _evidence(source, image, analysis, geometry)
             paths = [folder / f"{instance.Modality}.dcm" for instance in made]
@@ -202,7 +202,7 @@ def _evidence(
     saliency = next(s for s in analysis.saliency if (s.head, s.label) == (shown.head, shown.label))
     picture = evidence.HeatmapPicture(
         pixels=image.pixels,
-        saliency=geometry.to_source(saliency.cells, saliency.first_centre, saliency.pitch),
+        saliency=geometry.place(saliency.over((geometry.height, geometry.width))),
         shown=shown,
         aspect=image.aspect,
     )

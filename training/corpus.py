@@ -16,8 +16,8 @@ import numpy as np
 from pydicom import dcmread
 
 from cxr_pacs.errors import UnreadablePixels
-from cxr_pacs.radiograph import read_radiograph
-from cxr_pacs.radiograph.geometry import area_average
+from cxr_pacs.inference.preprocessing import area_average
+from cxr_pacs.radiograph import read_radiograph, valid_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -275,8 +275,8 @@ def _dicom(written: bytes, file: str) -> NDArray[np.float32]:
         radiograph = read_radiograph(dataset)
     except UnreadablePixels as error:
         raise CorpusError(f"{file} cannot be rendered: {error}") from error
-    rows, columns = (np.flatnonzero(radiograph.valid.any(axis=axis)) for axis in (1, 0))
-    return radiograph.pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    part, _ = valid_part(radiograph)
+    return part
 
 
 def squash_square(pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:

@@ -95,8 +95,8 @@ class Reader:
             return Reading(decision=decision, header=dataset)
         try:
             image = radiograph.read_radiograph(dataset)
-            square, geometry = radiograph.squash(image, self._engine.input_size)
-            analysis = self._engine.analyse(square)
+            part, geometry = radiograph.valid_part(image)
+            analysis = self._engine.analyse(part)
             heatmap = self._heatmap(dataset, image, geometry, analysis, self._stamp(made_at))
         except UnreadablePixels as error:
             return Reading(decision=_hold("pixels", str(error)), header=dataset)
@@ -122,7 +122,7 @@ class Reader:
         saliency = next(s for s in analysis.saliency if (s.head, s.label) == (shown.head, shown.label))
         picture = evidence.HeatmapPicture(
             pixels=image.pixels,
-            saliency=geometry.to_source(saliency.cells, saliency.first_centre, saliency.pitch),
+            saliency=geometry.place(saliency.over((geometry.height, geometry.width))),
             shown=shown,
             aspect=image.aspect,
         )

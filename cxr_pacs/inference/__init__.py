@@ -1,14 +1,17 @@
-"""Array in, findings and saliency out. No DICOM, no network; `load_engine` is what imports a framework."""
+"""Picture in, findings and saliency out. No DICOM, no network; `load_engine` is what imports a framework."""
 
 from __future__ import annotations
 
 from cxr_pacs.inference.bundle import Bundle, bundled, load_bundle
 from cxr_pacs.inference.engine import Analysis, Engine, load_engine
-from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity, Saliency
+from cxr_pacs.inference.findings import Box, ClassScore, Findings, ModelIdentity, Saliency
+from cxr_pacs.inference.manifest import Claim
 
 __all__ = [
     "Analysis",
+    "Box",
     "Bundle",
+    "Claim",
     "ClassScore",
     "Engine",
     "Findings",

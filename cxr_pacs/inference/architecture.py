@@ -1,4 +1,4 @@
-"""The shape of the network in plain Python: what a bundle must hold, known without any framework."""
+"""The shape of the networks in plain Python: what a bundle must hold, known without any framework."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Architecture", "Block"]
+__all__ = ["CONVENTIONS", "Architecture", "Block", "LungNetwork"]
 
 EXPANSION = 4
 _STEM = "conv1"
+CONVENTIONS = ("whole", "aerated")
+"""Channels of the network, by what the people who drew the masks meant: the whole lung, behind the heart and
+where it is opaque too (V7 Labs); or its aerated part beside the heart (Montgomery, Shenzhen)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,3 +126,47 @@ def _convolution(name: str, kernel: tuple[int, int, int, int]) -> dict[str, tupl
         f"{name}_bn/moving_mean": channels,
         f"{name}_bn/moving_variance": channels,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LungNetwork:
+    """Layout of the U-Net.
+
+    Attributes
+    ----------
+    size : int
+        Side of the input square, pixels; a multiple of ``2 ** (len(widths) - 1)``.
+    widths : tuple of int
+        Channels at each level, from full resolution down.
+
+    References
+    ----------
+    Ronneberger, Fischer, Brox, U-Net, MICCAI 2015.
+    """
+
+    size: int
+    widths: tuple[int, ...]
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name (``layer/weight``) and shape of every weight, as Keras lays them out."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        incoming = 1
+        for level, width in enumerate(self.widths):
+            shapes |= _twice(f"down{level}", incoming, width)
+            incoming = width
+        for level, width in reversed(list(enumerate(self.widths[:-1]))):
+            shapes |= _twice(f"up{level}", incoming + width, width)
+            incoming = width
+        return shapes | {
+            "lungs/kernel": (1, 1, incoming, len(CONVENTIONS)),
+            "lungs/bias": (len(CONVENTIONS),),
+        }
+
+
+def _twice(name: str, incoming: int, width: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part, channels in (("a", incoming), ("b", width)):
+        shapes[f"{name}{part}_conv/kernel"] = (3, 3, channels, width)
+        for weight in ("gamma", "beta", "moving_mean", "moving_variance"):
+            shapes[f"{name}{part}_bn/{weight}"] = (width,)
+    return shapes

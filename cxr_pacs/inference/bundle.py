@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from cxr_pacs.errors import BundleError
 from cxr_pacs.inference.findings import ModelIdentity
-from cxr_pacs.inference.manifest import Manifest
+from cxr_pacs.inference.manifest import Manifest, WeightsFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,15 +44,19 @@ class Bundle:
         Its folder.
     manifest : Manifest
     identity : ModelIdentity
-        Its digest is the SHA-256 of the manifest's bytes followed by the weights' bytes.
+        Its digest is the SHA-256 of the bytes of the manifest, the weights and, where there is one, the lung
+        network's weights, one after the other.
     weights : mapping of str to float16 or float32 ndarray
         Under ``layer/weight``, exactly those of ``manifest.architecture``.
+    lungs : mapping of str to float16 or float32 ndarray, or None
+        Likewise those of ``manifest.lungs.network``; None where the bundle has no lung network.
     """
 
     path: Path
     manifest: Manifest
     identity: ModelIdentity
     weights: Weights
+    lungs: Weights | None = None
 
 
 def bundled(name: str) -> Path:
@@ -91,24 +95,23 @@ def load_bundle(path: Path) -> Bundle:
     """
     written = _read(path / MANIFEST)
     manifest = _parse(written, path / MANIFEST)
-    packed = _read(path / manifest.weights.file)
-    found = hashlib.sha256(packed).hexdigest()
-    if found != manifest.weights.sha256:
-        raise BundleError(
-            f"{path / manifest.weights.file}: its SHA-256 is {found}, but weights.sha256 of {MANIFEST} says "
-            f"{manifest.weights.sha256}; take both files from the same release"
-        )
+    packed = _read_checked(path, manifest.weights, "weights")
+    packed_lungs = b"" if manifest.lungs is None else _read_checked(path, manifest.lungs, "lungs")
     identity = ModelIdentity(
         name=manifest.name,
         version=manifest.version,
-        digest=hashlib.sha256(written + packed).hexdigest(),
+        digest=hashlib.sha256(written + packed + packed_lungs).hexdigest(),
         device_uid=manifest.device_uid,
         manufacturer=manifest.manufacturer,
         preprocessing=manifest.preprocessing.identifier,
         intended_use=manifest.intended_use,
     )
-    weights = _unpack(packed, manifest, path / manifest.weights.file)
-    return Bundle(path=path, manifest=manifest, identity=identity, weights=weights)
+    weights = _unpack(packed, manifest.architecture.weight_shapes(), path / manifest.weights.file)
+    lungs = None
+    if manifest.lungs is not None:
+        shapes = manifest.lungs.network.weight_shapes()
+        lungs = _unpack(packed_lungs, shapes, path / manifest.lungs.file)
+    return Bundle(path=path, manifest=manifest, identity=identity, weights=weights, lungs=lungs)
 
 
 def pack_weights(weights: Weights, dtype: type[np.float16 | np.float32] = np.float16) -> bytes:
@@ -134,6 +137,17 @@ def _read(path: Path) -> bytes:
         raise BundleError(f"{path} cannot be read ({error.strerror}); is this a bundle's folder?") from error
 
 
+def _read_checked(folder: Path, named: WeightsFile, table: str) -> bytes:
+    packed = _read(folder / named.file)
+    found = hashlib.sha256(packed).hexdigest()
+    if found != named.sha256:
+        raise BundleError(
+            f"{folder / named.file}: its SHA-256 is {found}, but {table}.sha256 of {MANIFEST} says "
+            f"{named.sha256}; take both files from the same release"
+        )
+    return packed
+
+
 def _parse(written: bytes, path: Path) -> Manifest:
     try:
         return Manifest.model_validate(tomllib.loads(written.decode("utf-8")))
@@ -147,13 +161,12 @@ def _parse(written: bytes, path: Path) -> Manifest:
         raise BundleError(f"{path} is not TOML in UTF-8: {error}") from error
 
 
-def _unpack(packed: bytes, manifest: Manifest, path: Path) -> Weights:
+def _unpack(packed: bytes, expected: Mapping[str, tuple[int, ...]], path: Path) -> Weights:
     try:
         with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
             weights = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is not an archive of plain NumPy arrays: {error}") from error
-    expected = manifest.architecture.weight_shapes()
     for name, shape in expected.items():
         if name not in weights:
             raise BundleError(f"{path}: weight {name} is missing")

@@ -1,4 +1,4 @@
-"""Engines: what turns the network's input square into scores and saliency.
+"""Engines: what turns a picture into scores and saliency, preprocessing included.
 
 TensorFlow takes seconds to import, so it and the network's module wait for `load_engine`.
 """
@@ -19,29 +19,50 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from cxr_pacs.errors import EngineError
-from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity, Saliency
+from cxr_pacs.inference.architecture import CONVENTIONS
+from cxr_pacs.inference.findings import WHOLE, Box, ClassScore, Findings, ModelIdentity, Saliency
+from cxr_pacs.inference.lung_fields import clean_mask, lung_fields
+from cxr_pacs.inference.preprocessing import area_average, crop_to_lung_fields, mask_over
 from cxr_pacs.inference.saliency import activation_maps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from cxr_pacs.inference.bundle import Bundle
+    from cxr_pacs.inference.manifest import Claim
 
-__all__ = ["Analysis", "Engine", "load_engine"]
+__all__ = ["NO_LUNG_FIELDS", "Analysis", "Engine", "load_engine"]
+
+NO_LUNG_FIELDS = "No lung fields were found; the whole image was read."
 
 _log = logging.getLogger(__name__)
 _ROUNDING = 1e-5  # of an average of values in 0..1
 _CHATTER = re.compile(rb"^(WARNING: All log messages before absl::InitializeLog|I\d{4} )")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Analysis:
-    """What one forward pass says: the scores, and in the same order a saliency map for each."""
+    """What one forward pass says.
+
+    Attributes
+    ----------
+    findings : Findings
+        Every score of the model, whether it is claimed for this patient or not.
+    saliency : tuple of Saliency
+        A map for each score, in the same order.
+    lungs : bool ndarray, shape (rows, columns), or None
+        Lung mask over the picture; all False where no lungs were found, None where the bundle has no lung
+        network.
+    quality : tuple of str
+        Short sentences on what may harm the reading; empty when nothing was found.
+    """
 
     findings: Findings
     saliency: tuple[Saliency, ...]
+    lungs: NDArray[np.bool_] | None = None
+    quality: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
@@ -53,23 +74,23 @@ class Engine(Protocol):
         ...
 
     @property
-    def input_size(self) -> int:
-        """Side of the input square, pixels."""
+    def claims(self) -> tuple[Claim, ...]:
+        """For which patients which class is claimed."""
         ...
 
-    def analyse(self, image: NDArray[np.float32]) -> Analysis:
+    def analyse(self, picture: NDArray[np.float32]) -> Analysis:
         """
         Read one radiograph.
 
         Parameters
         ----------
-        image : float32 ndarray, shape (input_size, input_size)
-            P-values in 0..1, preprocessed as ``identity.preprocessing`` says.
+        picture : float32 ndarray, shape (rows, columns)
+            P-values in 0..1, of any shape: preprocessing is the bundle's own.
 
         Raises
         ------
         ValueError
-            `image` has another shape or type, or holds a value outside 0..1.
+            `picture` is no float32 array of two dimensions, is empty, or holds a value outside 0..1.
         """
         ...
 
@@ -93,48 +114,65 @@ def load_engine(bundle: Bundle, device: str) -> Engine:
     return _TensorFlowEngine(bundle, device)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Input:
+    """The network's input square, where in the picture it lay, and what was found on the way."""
+
+    square: NDArray[np.float32]
+    box: Box = WHOLE
+    lungs: NDArray[np.bool_] | None = None
+    quality: tuple[str, ...] = ()
+
+
 class _TensorFlowEngine:
-    """The Keras network under TensorFlow, traced once with a fixed signature."""
+    """The Keras networks under TensorFlow, each traced once with a fixed signature."""
 
     def __init__(self, bundle: Bundle, device: str) -> None:
         tf = _import_tensorflow()
         network_module = importlib.import_module("cxr_pacs.inference.network")
+        self._manifest = manifest = bundle.manifest
         self.identity = bundle.identity
-        self._manifest = bundle.manifest
-        kernels = {head.name: bundle.weights[f"{head.name}/kernel"] for head in bundle.manifest.heads}
+        self.claims = manifest.claims
+        kernels = {head.name: bundle.weights[f"{head.name}/kernel"] for head in manifest.heads}
         self._kernels = {head: kernel.astype(np.float32) for head, kernel in kernels.items()}
-        size, preprocessing = self.input_size, bundle.manifest.preprocessing
+        preprocessing = manifest.preprocessing
         self._on_device = partial(tf.device, _select(tf, device))
+        self._tensor = tf.constant
+        self._features = network_module.FEATURES
         with self._on_device():
             network = network_module.build_network(
-                bundle.manifest.architecture, preprocessing.mean, preprocessing.deviation
+                manifest.architecture, preprocessing.mean, preprocessing.deviation
             )
             network_module.write_weights(network, bundle.weights)
+        self._forward = self._traced(tf, network, preprocessing.size)
+        self._find_lungs = None
+        if manifest.lungs is not None and bundle.lungs is not None:
+            lungs_module = importlib.import_module("cxr_pacs.inference.lungs")
+            with self._on_device():
+                lungs = lungs_module.build_lung_network(manifest.lungs.network)
+                network_module.write_weights(lungs, bundle.lungs)
+            self._find_lungs = self._traced(tf, lungs, manifest.lungs.size)
+        self.analyse(np.zeros((preprocessing.size, preprocessing.size), np.float32))
 
+    def _traced(self, tf: Any, network: Any, size: int) -> Callable[[Any], Any]:
         @tf.function(input_signature=[tf.TensorSpec((1, size, size), tf.float32)])  # type: ignore[untyped-decorator]
         def forward(image: Any) -> Any:
             with self._on_device():  # a trace does not take over the device around it
                 return network(image, training=False)
 
-        self._forward = forward
-        self._tensor = tf.constant
-        self._features = network_module.FEATURES
-        self.analyse(np.zeros((size, size), np.float32))
+        traced: Callable[[Any], Any] = forward
+        return traced
 
-    @property
-    def input_size(self) -> int:
-        return self._manifest.preprocessing.size
-
-    def analyse(self, image: NDArray[np.float32]) -> Analysis:
-        expected = (self.input_size, self.input_size)
-        if image.shape != expected or image.dtype != np.float32:
-            raise ValueError(f"image is {image.dtype} {image.shape}; the network takes float32 {expected}")
-        if not (image.min() >= -_ROUNDING and image.max() <= 1 + _ROUNDING):  # false for NaN too
-            raise ValueError("image holds a value outside 0..1")
+    def analyse(self, picture: NDArray[np.float32]) -> Analysis:
+        if picture.ndim != 2 or not picture.size or picture.dtype != np.float32:
+            raise ValueError(f"picture is {picture.dtype} {picture.shape}, not float32 [rows, columns]")
+        if not (picture.min() >= -_ROUNDING and picture.max() <= 1 + _ROUNDING):  # false for NaN too
+            raise ValueError("picture holds a value outside 0..1")
+        seen = self._prepare(picture)
         with self._on_device():
-            outputs = self._forward(self._tensor(image[np.newaxis]))
+            outputs = self._forward(self._tensor(seen.square[np.newaxis]))
         features = outputs[self._features].numpy()[0]
-        architecture = self._manifest.architecture
+        architecture, size = self._manifest.architecture, self._manifest.preprocessing.size
         scores: list[ClassScore] = []
         saliency: list[Saliency] = []
         for head in self._manifest.heads:
@@ -152,11 +190,38 @@ class _TensorFlowEngine:
                         label=label.name,
                         cells=cells,
                         first_centre=architecture.first_centre,
-                        pitch=architecture.stride / self.input_size,
+                        pitch=architecture.stride / size,
+                        box=seen.box,
                     )
                 )
         findings = Findings(scores=tuple(scores), model=self.identity)
-        return Analysis(findings=findings, saliency=tuple(saliency))
+        return Analysis(findings=findings, saliency=tuple(saliency), lungs=seen.lungs, quality=seen.quality)
+
+    def _prepare(self, picture: NDArray[np.float32]) -> _Input:
+        """Preprocess as the manifest says."""
+        preprocessing = self._manifest.preprocessing
+        shape = (picture.shape[0], picture.shape[1])
+        mask = self._lung_mask(picture)
+        lungs = None if mask is None else mask_over(mask, shape)
+        if mask is None or not preprocessing.lung_fields_only:
+            square = area_average(picture, (preprocessing.size, preprocessing.size))
+            return _Input(square=square, lungs=lungs)
+        fields = lung_fields(mask)
+        if fields is None:
+            square = area_average(picture, (preprocessing.size, preprocessing.size))
+            return _Input(square=square, lungs=lungs, quality=(NO_LUNG_FIELDS,))
+        square, box = crop_to_lung_fields(picture, fields, preprocessing.size)
+        return _Input(square=square, box=box, lungs=lungs)
+
+    def _lung_mask(self, picture: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        """Segment the whole lungs on the lung network's own grid; None where there is no such network."""
+        if self._find_lungs is None or self._manifest.lungs is None:
+            return None
+        size = self._manifest.lungs.size
+        overview = area_average(picture, (size, size))
+        with self._on_device():
+            logits = self._find_lungs(self._tensor(overview[np.newaxis])).numpy()[0]
+        return clean_mask(logits[..., CONVENTIONS.index("whole")] > 0)
 
 
 def _softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ClassScore", "Findings", "ModelIdentity", "Saliency"]
+__all__ = ["WHOLE", "Box", "ClassScore", "Findings", "ModelIdentity", "Saliency"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A part of a picture, in shares of its height (`top`, `height`) and width (`left`, `width`)."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+WHOLE = Box(top=0.0, left=0.0, height=1.0, width=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +100,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saliency:
-    """Class activation map of one class over the network's input square.
+    """Class activation map of one class over the network's input square, and where in the picture that lay.
 
     Attributes
     ----------
@@ -101,6 +114,8 @@ class Saliency:
     pitch : float
         From one cell's centre to the next, as a share of the square's side; ``1 / h`` where the cells divide
         the square evenly.
+    box : Box
+        The part of the picture that was squashed to the square.
     """
 
     head: str
@@ -108,3 +123,35 @@ class Saliency:
     cells: NDArray[np.float32]
     first_centre: float
     pitch: float
+    box: Box = WHOLE
+
+    def over(self, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Lay the map over the picture.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns of the picture, or of a smaller copy of it.
+
+        Returns
+        -------
+        float32 ndarray, shape (rows, columns)
+            In [0, 1]: bilinear between cell centres, constant beyond the outermost centres, 0 outside the
+            box. Within the box nothing is hidden: what was blanked for the network may still carry weight.
+        """
+        laid = np.zeros(shape, np.float32)
+        rows, down = self._shares(self.cells.shape[0], shape[0], (self.box.top, self.box.height))
+        columns, across = self._shares(self.cells.shape[1], shape[1], (self.box.left, self.box.width))
+        part = laid[rows, columns]
+        np.matmul(down @ self.cells, across.T, out=part)
+        np.clip(part, self.cells.min(), self.cells.max(), out=part)  # rounding must not leave the map's range
+        return laid
+
+    def _shares(self, count: int, side: int, span: tuple[float, float]) -> tuple[slice, NDArray[np.float32]]:
+        """Pixels of one axis that lie in the box, and which share each cell has in each [pixels, count]."""
+        start, length = span
+        places = ((np.arange(side) + 0.5) / side - start) / length
+        seen = np.flatnonzero((places >= 0) & (places <= 1))
+        pixels = slice(int(seen[0]), int(seen[-1]) + 1) if seen.size else slice(0, 0)
+        at = np.clip(places[pixels] / self.pitch - self.first_centre, 0, count - 1)
+        return pixels, np.clip(1 - np.abs(at[:, None] - np.arange(count)), 0, None).astype(np.float32)

@@ -6,12 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cxr_pacs.inference.architecture import Architecture
+from cxr_pacs.inference.architecture import Architecture, LungNetwork
 
 __all__ = [
+    "Claim",
     "Code",
     "Head",
     "Label",
+    "LungsFile",
     "Manifest",
     "Metric",
     "Network",
@@ -74,9 +76,13 @@ class Network(_Part):
 
 
 class Preprocessing(_Part):
-    """How P-values become the input: squashed by area averaging, then shifted and scaled by channel."""
+    """How a picture of P-values becomes the input: made a square, then shifted and scaled by channel.
 
-    identifier: Annotated[str, Field(pattern=r"^squash-area-[1-9][0-9]{1,3}$")]
+    ``squash-area-N`` squashes the whole picture to N pixels square by averaging areas; ``lung-fields-area-N``
+    cuts out the lungs' box first and blanks what is no lung field (`cxr_pacs.inference.preprocessing`).
+    """
+
+    identifier: Annotated[str, Field(pattern=r"^(squash|lung-fields)-area-[1-9][0-9]{1,3}$")]
     mean: Channels
     deviation: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=3, max_length=3)]
 
@@ -85,12 +91,35 @@ class Preprocessing(_Part):
         """Side of the input square, pixels."""
         return int(self.identifier.rpartition("-")[2])
 
+    @property
+    def lung_fields_only(self) -> bool:
+        """Whether the network sees nothing but the lung fields."""
+        return self.identifier.startswith("lung-fields-")
+
 
 class WeightsFile(_Part):
     """The weights' file beside the manifest, and its SHA-256 in hexadecimal."""
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\.npz$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class LungsFile(WeightsFile):
+    """The lung network: its weights' file, the side of its input square and its channels at each level."""
+
+    size: Annotated[int, Field(ge=16, le=1024)]
+    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(min_length=1, max_length=8)]
+
+    @property
+    def network(self) -> LungNetwork:
+        """The network that the weights must fit."""
+        return LungNetwork(size=self.size, widths=self.widths)
+
+    @model_validator(mode="after")
+    def _halves(self) -> Self:
+        if self.size % (1 << (len(self.widths) - 1)):
+            raise ValueError("size must be halved evenly once for each level after the first")
+        return self
 
 
 class Source(_Part):
@@ -125,6 +154,56 @@ class Metric(_Part):
     interval: Text
 
 
+class Claim(_Part):
+    """For which patients one class is claimed, and what shows it; for others its score is withheld.
+
+    Attributes
+    ----------
+    head, label : str
+        The class.
+    age_low, age_high : float
+        Youngest and oldest patient, years; a patient of `age_high` may have had that birthday long ago.
+    views : tuple of str
+        Views of the films that show it, as View Position names them.
+    films : str
+        Which held-out films show it.
+    positives, others : int
+        Films of the class, and of the other classes of its head.
+    figure : str
+        What was measured on them, one class against the rest, e.g. ``AUROC``.
+    value, low, high : float
+        The model's figure and its 95 % interval.
+    baseline : str
+        Name of the best trivial baseline on the same films.
+    baseline_value, gain_low : float
+        Its figure, and the lower end of the 95 % interval of the model's gain over it, paired by patient.
+    """
+
+    head: Name
+    label: Name
+    age_low: Annotated[float, Field(ge=0)]
+    age_high: Annotated[float, Field(le=150)]
+    views: Annotated[tuple[Literal["PA", "AP"], ...], Field(min_length=1)]
+    films: Text
+    positives: Annotated[int, Field(ge=30)]
+    others: Annotated[int, Field(ge=30)]
+    figure: Text
+    value: Share
+    low: Share
+    high: Share
+    baseline: Text
+    baseline_value: Share
+    gain_low: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.age_low > self.age_high:
+            raise ValueError("age_low is above age_high")
+        if not self.low <= self.value <= self.high:
+            raise ValueError("value lies outside its interval, low to high")
+        return self
+
+
 class Manifest(_Part):
     """A whole ``bundle.toml``."""
 
@@ -138,9 +217,11 @@ class Manifest(_Part):
     network: Network
     preprocessing: Preprocessing
     weights: WeightsFile
+    lungs: LungsFile | None = None
     heads: Annotated[tuple[Head, ...], Field(min_length=1)]
     training: Training
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
+    claims: tuple[Claim, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -155,6 +236,15 @@ class Manifest(_Part):
             raise ValueError(f"metrics: {min(unknown)!r} is no head of this bundle")
         if self.preprocessing.size < self.architecture.stride:
             raise ValueError("preprocessing.identifier: the input is smaller than one feature cell")
+        if self.preprocessing.lung_fields_only and self.lungs is None:
+            raise ValueError(
+                "lungs: preprocessing.identifier asks for lung fields, so a lung network is needed"
+            )
+        if self.lungs is not None and self.lungs.file == self.weights.file:
+            raise ValueError("lungs.file: it is the file of the weights")
+        known = {(head.name, label.name) for head in self.heads for label in head.labels}
+        if unclaimable := {(claim.head, claim.label) for claim in self.claims} - known:
+            raise ValueError(f"claims: {'/'.join(min(unclaimable))} is no class of this bundle")
         return self
 
     @property

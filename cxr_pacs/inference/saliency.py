@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["activation_maps"]
+__all__ = ["activation_maps", "share_inside"]
 
 
 def activation_maps(features: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -41,3 +41,30 @@ def activation_maps(features: NDArray[np.float32], kernel: NDArray[np.float32]) 
     peaks = maps.max(axis=(1, 2), keepdims=True)
     np.divide(maps, peaks, out=maps, where=peaks > 0)
     return maps
+
+
+def share_inside(saliency: NDArray[np.float32], mask: NDArray[np.bool_]) -> float | None:
+    """
+    Tell how much of a map lies in a mask.
+
+    Parameters
+    ----------
+    saliency : float32 ndarray, shape (rows, columns)
+        From `Saliency.over`; not negative.
+    mask : bool ndarray, shape (rows, columns)
+        E.g. the lungs.
+
+    Returns
+    -------
+    float or None
+        In [0, 1]: the map's sum in the mask by its whole sum; None where the map is all zero.
+
+    Raises
+    ------
+    ValueError
+        Map and mask differ in shape.
+    """
+    if saliency.shape != mask.shape:
+        raise ValueError(f"the map is {saliency.shape}, the mask {mask.shape}: lay both over one shape")
+    whole = float(saliency.sum(dtype=np.float64))
+    return float(saliency[mask].sum(dtype=np.float64)) / whole if whole > 0 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxr_pacs.radiograph.geometry import Geometry, squash
+from cxr_pacs.radiograph.geometry import Geometry, valid_part
 from cxr_pacs.radiograph.header import HeaderFacts, ImageDescription, read_header
 from cxr_pacs.radiograph.rendering import Radiograph, read_radiograph
 from cxr_pacs.radiograph.selection import Decision, Outcome, SelectionPolicy, decide
@@ -20,5 +20,5 @@ __all__ = [
     "decodable_transfer_syntaxes",
     "read_header",
     "read_radiograph",
-    "squash",
+    "valid_part",
 ]

@@ -18,7 +18,7 @@ from radiographs import make_radiograph
 from studies import demo_radiographs
 
 from cxr_pacs.inference import bundled, load_bundle, load_engine
-from cxr_pacs.radiograph import read_radiograph, squash
+from cxr_pacs.radiograph import read_radiograph, valid_part
 from cxr_pacs.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def reference(engine: Engine, picture: NDArray[np.float32]) -> dict[tuple[str, s
 
 
 def _scores(engine: Engine, dataset: FileDataset) -> dict[tuple[str, str], float]:
-    square, _ = squash(read_radiograph(dataset), engine.input_size)
-    return {(s.head, s.label): s.score for s in engine.analyse(square).findings.scores}
+    part, _ = valid_part(read_radiograph(dataset))
+    return {(s.head, s.label): s.score for s in engine.analyse(part).findings.scores}
 
 
 @pytest.mark.parametrize("syntax", _SYNTAXES)

@@ -16,7 +16,7 @@ from pydicom.uid import (
 from radiographs import make_radiograph, make_stored, synthetic_chest
 
 from cxr_pacs.errors import UnreadablePixels
-from cxr_pacs.radiograph import read_radiograph, squash
+from cxr_pacs.radiograph import read_radiograph, valid_part
 
 PICTURE = synthetic_chest(150, 121, 7)
 SYNTAXES = [
@@ -72,9 +72,9 @@ def test_padding_and_shutter_are_black_and_not_valid():
     assert radiograph.valid[50:, 20:].all()
     assert radiograph.valid.sum() == 150 * 140
     assert not radiograph.pixels[~radiograph.valid].any()
-    square, geometry = squash(radiograph, 32)
+    part, geometry = valid_part(radiograph)
     assert (geometry.top, geometry.left) == (50, 20)
-    np.testing.assert_allclose(square, 0.5, atol=1e-3)
+    np.testing.assert_allclose(part, 0.5, atol=1e-3)
 
 
 def test_monochrome1_padding_is_black_too():
