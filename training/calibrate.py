@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from training.corpus import CorpusError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["TARGET_SENSITIVITY", "OperatingPoint", "fit_temperature", "operating_point", "softmax", "truth"]
+__all__ = [
+    "TARGET_SENSITIVITY",
+    "Calibration",
+    "OperatingPoint",
+    "calibrate",
+    "fit_temperature",
+    "operating_point",
+    "softmax",
+    "truth",
+]
 
 TARGET_SENSITIVITY = 0.9
 _TEMPERATURES = np.geomspace(0.25, 4, 161)
@@ -24,6 +35,14 @@ class OperatingPoint:
 
     threshold: float
     chosen: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What makes a head's logits into scores and decisions: a temperature, and a point for each class."""
+
+    temperature: float
+    points: tuple[OperatingPoint, ...]
 
 
 def softmax(logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
@@ -39,6 +58,44 @@ def truth(labels: Sequence[str], head: Sequence[str]) -> NDArray[np.int64]:
     return np.array([head.index(label) if label in head else -1 for label in labels], dtype=np.int64)
 
 
+def calibrate(
+    logits: NDArray[np.floating],
+    labels: Sequence[str],
+    head: Sequence[str],
+    target: float = TARGET_SENSITIVITY,
+) -> Calibration:
+    """
+    Calibrate one head.
+
+    Parameters
+    ----------
+    logits : float ndarray, shape (films, classes)
+        Of the validation films.
+    labels : sequence of str
+        The films' labels; films that the head does not know are left out.
+    head : sequence of str
+        The head's classes.
+    target : float
+        Sensitivity that every class's threshold must reach, in (0, 1].
+
+    Raises
+    ------
+    CorpusError
+        A class of the head has no validation film.
+    """
+    true = truth(labels, head)
+    known = true >= 0
+    temperature = fit_temperature(logits, true)
+    scores = softmax(logits[known], temperature)
+    points = []
+    for index, label in enumerate(head):
+        positive = true[known] == index
+        if not positive.any():
+            raise CorpusError(f"no validation film is labelled {label}, so its threshold cannot be chosen")
+        points.append(operating_point(scores[:, index], positive, target))
+    return Calibration(temperature=temperature, points=tuple(points))
+
+
 def fit_temperature(logits: NDArray[np.floating], true: NDArray[np.int64]) -> float:
     """Find the temperature in 0.25..4 that makes the true classes likeliest (Guo et al., ICML 2017)."""
     known = true >= 0
@@ -47,9 +104,11 @@ def fit_temperature(logits: NDArray[np.floating], true: NDArray[np.int64]) -> fl
     return round(float(_TEMPERATURES[int(np.argmin(losses))]), 3)
 
 
-def operating_point(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> OperatingPoint:
+def operating_point(
+    scores: NDArray[np.float64], positive: NDArray[np.bool_], target: float = TARGET_SENSITIVITY
+) -> OperatingPoint:
     """
-    Choose the highest threshold that still finds `TARGET_SENSITIVITY` of the positives.
+    Choose the highest threshold that still finds the share `target` of the positives.
 
     Parameters
     ----------
@@ -57,15 +116,17 @@ def operating_point(scores: NDArray[np.float64], positive: NDArray[np.bool_]) ->
         Of one class.
     positive : bool ndarray, shape (films,)
         Which films are of that class; at least one is.
+    target : float
+        In (0, 1].
     """
     ranked = np.sort(scores[positive])[::-1]
-    needed = int(np.ceil(TARGET_SENSITIVITY * len(ranked)))
+    needed = max(1, int(np.ceil(target * len(ranked) - 1e-9)))
     threshold = float(np.clip(np.floor(ranked[needed - 1] * 1000) / 1000, 0.001, 0.999))
     passed = scores >= threshold
-    sensitivity, specificity = passed[positive].mean(), 1 - passed[~positive].mean()
     chosen = (
-        f"highest threshold with sensitivity of at least {TARGET_SENSITIVITY} on the validation films; "
-        f"there sensitivity {sensitivity:.3f} of {positive.sum()}, specificity {specificity:.3f} of "
-        f"{(~positive).sum()}"
+        f"highest threshold with sensitivity of at least {target:g} on the validation films; "
+        f"there sensitivity {passed[positive].mean():.3f} of {positive.sum()}"
     )
+    if not positive.all():
+        chosen += f", specificity {1 - passed[~positive].mean():.3f} of {(~positive).sum()}"
     return OperatingPoint(threshold=threshold, chosen=chosen)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SPLITS", "group_weights", "split_by_patient"]
+__all__ = ["SPLITS", "folds", "group_weights", "split_by_patient"]
 
 SPLITS = ("train", "val", "test")
 _SMALLEST_GROUP = 20
@@ -40,6 +40,56 @@ def split_by_patient(films: Sequence[Film]) -> dict[str, tuple[Film, ...]]:
     if empty := [name for name, part in parts.items() if not part]:
         raise CorpusError(f"split {empty[0]!r} has no film")
     return parts
+
+
+def folds(films: Sequence[Film], count: int, seed: int) -> list[tuple[tuple[Film, ...], tuple[Film, ...]]]:
+    """
+    Part the films for cross-validation, a patient's all together, every class and source evenly.
+
+    Parameters
+    ----------
+    films : sequence of Film
+    count : int
+        Number of folds, 2 or more.
+    seed : int
+        Equal seeds give equal folds, whatever the order of the films.
+
+    Returns
+    -------
+    list of (train, test)
+        Every film is in one test part, and in the training part of all other folds.
+
+    Raises
+    ------
+    CorpusError
+        There are fewer patients than folds.
+    """
+    of_patient: dict[str, list[Film]] = defaultdict(list)
+    for film in films:
+        of_patient[film.patient].append(film)
+    if count < 2 or len(of_patient) < count:
+        raise CorpusError(f"{len(of_patient)} patients cannot be parted into {count} folds")
+    patients = sorted(of_patient)
+    np.random.default_rng(seed).shuffle(patients)
+    # The largest first: what comes later evens out what they made uneven.
+    patients.sort(key=lambda patient: -len(of_patient[patient]))
+    counts = [Counter[tuple[str, str]]() for _ in range(count)]
+    fold_of: dict[str, int] = {}
+    for patient in patients:
+        groups = Counter((film.label, film.source) for film in of_patient[patient])
+        filled = [
+            (sum(counts[fold][group] * films_of for group, films_of in groups.items()), counts[fold].total())
+            for fold in range(count)
+        ]
+        fold_of[patient] = min(range(count), key=lambda fold: filled[fold])
+        counts[fold_of[patient]] += groups
+    return [
+        (
+            tuple(film for film in films if fold_of[film.patient] != fold),
+            tuple(film for film in films if fold_of[film.patient] == fold),
+        )
+        for fold in range(count)
+    ]
 
 
 def group_weights(films: Sequence[Film]) -> NDArray[np.float64]:
