@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_COMMANDS = ("evaluate",)
+_COMMANDS = ("corpus", "evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
