@@ -13,7 +13,7 @@ import numpy as np
 
 from cxr_pacs.inference.preprocessing import area_average
 from training.corpus import CorpusError
-from training.evaluation.table import Baseline, HeadScores, cases_of
+from training.evaluation.table import Baseline, HeadScores, cases_of, class_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,7 +88,7 @@ def fit_baselines(
         known, asked = (np.stack([features(film) for film in films]) for films in (apart, judged))
         for cohort in ("", *cohorts) if len(cohorts) > 1 else ("",):
             rows = np.flatnonzero((groups == cohort) | (not cohort))
-            labels = np.array([apart[i].label for i in rows])
+            labels = [apart[i].label for i in rows]
             scores = tuple(_heads(known[rows], labels, asked, heads))
             if scores:
                 baselines.append(Baseline(name=name, cohort=cohort, heads=scores))
@@ -97,19 +97,19 @@ def fit_baselines(
 
 def _heads(
     known: NDArray[np.float32],
-    labels: NDArray[np.str_],
+    labels: Sequence[str],
     asked: NDArray[np.float32],
     heads: Mapping[str, Sequence[str]],
 ) -> Iterator[HeadScores]:
     for head, classes in heads.items():
-        learnable = [label for label in classes if (labels == label).sum() >= _FEWEST]
+        found = [class_of(label, classes) for label in labels]
+        true = np.array([-1 if index is None else index for index in found], dtype=np.int64)
+        learnable = [index for index in range(len(classes)) if (true == index).sum() >= _FEWEST]
         if len(learnable) < 2:
             continue
-        rows = np.isin(labels, learnable)
+        rows = np.isin(true, learnable)
         probabilities = np.zeros((len(asked), len(classes)))
-        columns = [list(classes).index(label) for label in learnable]
-        true = np.array([learnable.index(label) for label in labels[rows]])
-        probabilities[:, columns] = _fit(known[rows], true).predict_proba(asked)
+        probabilities[:, learnable] = _fit(known[rows], true[rows]).predict_proba(asked)
         yield HeadScores(
             head=head,
             labels=tuple(classes),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cxr_pacs.inference.manifest import Claim
+from training.evaluation.table import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,7 +95,11 @@ def _decide(evaluation: Evaluation, row: Row, which: tuple[str, str, str], films
             f"AUROC {figure.value:.3f} is not surely above {gain.baseline_value:.3f} of the baseline "
             f"{gain.baseline}: lead {gain.value:+.3f}, interval {gain.low:+.3f} to {gain.high:+.3f}"
         )
-    cases = [case for case in (evaluation.table.cases[i] for i in row.films) if case.label in judged.labels]
+    cases = [
+        case
+        for case in (evaluation.table.cases[i] for i in row.films)
+        if class_of(case.label, judged.labels) is not None
+    ]
     ages, views = _ages(cohort, cases), _views(cases)
     if ages is None:
         return "the ages of these patients are not known"

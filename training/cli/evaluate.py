@@ -1,40 +1,163 @@
-"""``cxr-train evaluate``: measure a bundle."""
+"""``cxr-train evaluate``: the figures of a bundle, beside what trivial baselines reach on the same films."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+from rich.console import Console
 
+from cxr_pacs.inference import load_bundle, load_engine
+from training.baselines import fit_baselines
 from training.cli.options import corpus_options
-from training.corpus import read_corpus, squash_square
-from training.splits import split_by_patient
+from training.corpus import CorpusError, manifest_path, read_corpus
+from training.evaluation import ScoreTable, evaluate, pool, read_table, write_table
+from training.evaluation.document import document
+from training.evaluation.mistakes import picture_of, worst_mistakes
+from training.evaluation.summary import tables
+from training.report import page
+from training.scoring import activation, score
+from training.splits import SPLITS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cxr_pacs.inference import Engine
+    from training.corpus import Film
+    from training.evaluation import Evaluation
 
 __all__ = ["add"]
 
+_SPLITS = ("test", "val", "train", "val+test", "all")
+_NARROWEST = 150
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Judged:
+    """What was judged: scores, films as far as at hand, the engine if one ran, and in words what it all is."""
+
+    table: ScoreTable
+    films: tuple[Film, ...]
+    engine: Engine | None
+    described: str
+
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command's parser."""
-    parser = commands.add_parser("evaluate", parents=[corpus_options()], help="measure a bundle")
-    parser.add_argument("--bundle", type=Path, required=True)
+    """Add the command."""
+    parser = commands.add_parser(
+        "evaluate",
+        parents=[corpus_options(required=False)],
+        help="measure a bundle: figures with intervals, beside trivial baselines",
+    )
+    judged = parser.add_mutually_exclusive_group(required=True)
+    judged.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle to measure")
+    judged.add_argument(
+        "--scores-from",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="measure scores that --scores wrote; several files, of different films, are pooled",
+    )
+    parser.add_argument(
+        "--split",
+        choices=_SPLITS,
+        default="test",
+        help="films to judge, by the manifest's column split; `all` ignores the column (default: test)",
+    )
+    parser.add_argument(
+        "--baseline-manifest",
+        type=Path,
+        metavar="PATH",
+        help="fit the trivial baselines on this manifest's split train (default: that of --manifest)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure as JSON")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write one page with figures and pictures")
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="write the scores as NPZ")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from cxr_pacs.inference import load_bundle, load_engine  # noqa: PLC0415 - TensorFlow is slow to import
-    from training.evaluate import HeadScores, report  # noqa: PLC0415
+    judged = _pooled(options) if options.scores_from else _scored(options)
+    evaluation = evaluate(judged.table)
+    _print(evaluation, judged.described)
+    if options.scores:
+        write_table(judged.table, options.scores)
+    if options.json:
+        written = json.dumps(document(evaluation), indent=1, ensure_ascii=False)
+        options.json.write_text(written + "\n", encoding="utf-8")
+    if options.html:
+        options.html.write_text(_html(evaluation, judged), encoding="utf-8")
 
-    parts = split_by_patient(read_corpus(options.manifest))
+
+def _scored(options: argparse.Namespace) -> _Judged:
+    """Score the films of the split, with the model and with baselines."""
+    if options.manifest is None:
+        raise CorpusError("name a manifest with --manifest, or set CXR_DATA")
     bundle = load_bundle(options.bundle)
+    films = read_corpus(options.manifest)
+    judged = _of_split(films, options.split)
+    training = films if options.baseline_manifest is None else read_corpus(options.baseline_manifest)
     engine = load_engine(bundle, "auto")
-    judged = (*parts["val"], *parts["test"])
-    said = {film: engine.analyse(squash_square(film.pixels, engine.input_size)).findings for film in judged}
-    heads = [
-        HeadScores.of(
-            head, {film: np.array([s.score for s in said[film].head(head.name)]) for film in judged}
+    digest = hashlib.sha256(manifest_path(options.manifest).read_bytes()).hexdigest()
+    table = score(bundle, judged, f"{digest} {options.split}", engine=engine)
+    baselines = fit_baselines(
+        [film for film in training if film.split == "train"],
+        judged,
+        {head.head: head.labels for head in table.heads},
+    )
+    described = "all films" if options.split == "all" else f"split {options.split}"
+    return _Judged(table=table.with_baselines(baselines), films=judged, engine=engine, described=described)
+
+
+def _of_split(films: Sequence[Film], split: str) -> tuple[Film, ...]:
+    """Take the films of a split; CorpusError where there are none, or their patients are in others too."""
+    if split == "all":
+        return tuple(films)
+    wanted = split.split("+")
+    judged = tuple(film for film in films if film.split in wanted)
+    if not judged:
+        raise CorpusError(f"the manifest has no film of split {split}; --split all ignores the column")
+    elsewhere = {film.patient for film in films if film.split in SPLITS and film.split not in wanted}
+    if leaking := [film.file for film in judged if film.patient in elsewhere]:
+        raise CorpusError(
+            f"patients of {len(leaking)} films of split {split} are in another split too, the first film is "
+            f"{leaking[0]}; scores would flatter the model"
         )
-        for head in bundle.manifest.heads
+    return judged
+
+
+def _pooled(options: argparse.Namespace) -> _Judged:
+    """Read scores; the films only where pictures of them are wanted."""
+    table = pool([read_table(path) for path in options.scores_from])
+    films: tuple[Film, ...] = ()
+    if options.html and options.manifest is not None:
+        films = read_corpus(options.manifest)
+    number = len(options.scores_from)
+    described = "scores of 1 file" if number == 1 else f"scores of {number} files, pooled"
+    return _Judged(table=table, films=films, engine=None, described=described)
+
+
+def _html(evaluation: Evaluation, judged: _Judged) -> str:
+    engine = judged.engine
+    explain = None if engine is None else lambda film, head, label: activation(engine, film, head, label)
+    mistakes = [
+        (mistake, picture_of(mistake, judged.films, explain)) for mistake in worst_mistakes(judged.table)
     ]
-    for metric in report(heads, parts):
-        print(f"{metric.head} {metric.films} {metric.name} {metric.value:.3f}")
+    return page(evaluation, judged.described, mistakes)
+
+
+def _print(evaluation: Evaluation, described: str) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=max(console.width, _NARROWEST))
+    for model in evaluation.table.models:
+        console.print(f"{model.name} {model.version} ({model.digest[:12]}): {described}", markup=False)
+    for table in tables(evaluation):
+        console.print(table)
+    if not evaluation.table.baselines:
+        console.print("No trivial baseline was measured: there were no training films of other patients.")
+    console.print("Decision support, never a diagnosis.")

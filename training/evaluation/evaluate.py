@@ -16,6 +16,7 @@ from training.evaluation.figures import (
     measure,
     patient_draws,
 )
+from training.evaluation.table import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,15 +128,15 @@ def subsets(cases: Sequence[Case]) -> dict[str, NDArray[np.int64]]:
 
 def judge(table: ScoreTable, head: HeadScores, films: NDArray[np.int64]) -> Judged | None:
     """Take `head`'s scores of those `films` whose label it knows; None where there are none."""
-    index = {label: i for i, label in enumerate(head.labels)}
-    known = np.array([i for i in films if table.cases[i].label in index], dtype=np.int64)
+    classes = {i: class_of(table.cases[i].label, head.labels) for i in films.tolist()}
+    known = np.array([i for i in classes if classes[i] is not None], dtype=np.int64)
     if not len(known):
         return None
     return Judged(
         labels=head.labels,
         probabilities=head.probabilities[known],
         thresholds=head.thresholds[known],
-        true=np.array([index[table.cases[i].label] for i in known], dtype=np.int64),
+        true=np.array([classes[i] for i in known.tolist()], dtype=np.int64),
         patients=np.unique([table.cases[i].patient for i in known], return_inverse=True)[1].astype(np.int64),
     )
 

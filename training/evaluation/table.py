@@ -32,6 +32,7 @@ __all__ = [
     "Model",
     "ScoreTable",
     "cases_of",
+    "class_of",
     "pool",
     "read_table",
     "write_table",
@@ -155,6 +156,18 @@ class ScoreTable:
     def with_baselines(self, baselines: Sequence[Baseline]) -> ScoreTable:
         """Put `baselines` in place of those that are there."""
         return replace(self, baselines=tuple(baselines))
+
+
+def class_of(label: str, labels: Sequence[str]) -> int | None:
+    """
+    Find the class that a head with `labels` should give a film labelled `label`; None: it was never asked.
+
+    A class ``not_covid19`` holds every film that is not labelled ``covid19``.
+    """
+    for index, name in enumerate(labels):
+        if name == label or (name.startswith("not_") and name != f"not_{label}"):
+            return index
+    return None
 
 
 def cases_of(films: Sequence[Film]) -> tuple[Case, ...]:
