@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import numpy as np
 
-from cxr_pacs.inference import Analysis, ClassScore, Findings, ModelIdentity, Saliency
+from cxr_pacs.inference import Analysis, Claim, ClassCode, ClassScore, Findings, ModelIdentity, Saliency
 from cxr_pacs.inference.preprocessing import area_average
 
 LABELS = {
     "binary": ("covid19", "bacterial_pneumonia"),
     "multiclass": ("covid19", "bacterial_pneumonia", "normal"),
 }
+CLASSES = (
+    ClassCode(label="covid19", value="840539006", scheme="SCT", meaning="COVID-19"),
+    ClassCode(label="bacterial_pneumonia", value="53084003", scheme="SCT", meaning="Bacterial pneumonia"),
+    ClassCode(label="normal", value="17621005", scheme="SCT", meaning="Normal"),
+)
+
+
+def claim(
+    head: str, label: str, low: float = 0, high: float = 120, views: tuple[str, ...] = ("PA", "AP")
+) -> Claim:
+    """A claim whose figures are invented."""
+    return Claim(
+        head=head,
+        label=label,
+        age_low=low,
+        age_high=high,
+        views=views,
+        films="imagined films",
+        positives=30,
+        others=30,
+        figure="AUROC",
+        value=0.9,
+        low=0.8,
+        high=1.0,
+        baseline="none",
+        baseline_value=0.5,
+        gain_low=0.1,
+    )
+
+
+CLAIMS = tuple(claim(head, label) for head, labels in LABELS.items() for label in labels)
 
 
 class BrightEngine:
@@ -24,8 +55,9 @@ class BrightEngine:
         manufacturer="tests",
         preprocessing="squash-area-64",
         intended_use="Tests only",
+        classes=CLASSES,
     )
-    claims = ()
+    claims = CLAIMS
 
     def analyse(self, picture: np.ndarray) -> Analysis:
         assert picture.dtype == np.float32

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr_pacs.inference.architecture import Architecture
+from cxr_pacs.inference.architecture import Architecture, LungNetwork
 from cxr_pacs.inference.bundle import MANIFEST, pack_weights
 
 _MANIFEST = """\
@@ -72,15 +72,78 @@ patients = 1
 interval = "none"
 """
 
+_LUNGS = """
+[lungs]
+file = "lungs.npz"
+sha256 = "{sha256}"
+size = 32
+widths = [2, 2]
+"""
 
-def write_toy_bundle(folder: Path, *, size: int = 64) -> Path:
-    """Write the bundle into `folder`; its input is a square of `size`, with a feature cell each 32 pixels."""
+_CLAIM = """
+[[claims]]
+head = "{head}"
+label = "{label}"
+age_low = 0
+age_high = 120
+views = ["PA", "AP"]
+films = "imagined films"
+positives = 30
+others = 30
+figure = "AUROC"
+value = 0.9
+low = 0.8
+high = 1.0
+baseline = "none"
+baseline_value = 0.5
+gain_low = 0.1
+"""
+
+_HEADS = {
+    "binary": ("covid19", "bacterial_pneumonia"),
+    "multiclass": ("covid19", "bacterial_pneumonia", "normal"),
+}
+
+
+def write_toy_bundle(folder: Path, *, size: int = 64, lungs: str | None = None) -> Path:
+    """
+    Write the bundle into `folder`; everything is claimed for everybody.
+
+    Its input is a square of `size`, with a feature cell each 32 pixels. With `lungs` it has a lung network,
+    which takes what is darker than mid-scale for lung, and its preprocessing is `lungs` (``squash-area`` or
+    ``lung-fields-area``).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     packed = pack_weights(_weights())
     (folder / "weights.npz").write_bytes(packed)
     manifest = _MANIFEST.format(size=size, sha256=hashlib.sha256(packed).hexdigest())
+    if lungs is not None:
+        packed = pack_weights(_lung_weights())
+        (folder / "lungs.npz").write_bytes(packed)
+        manifest = manifest.replace("squash-area", lungs)
+        manifest += _LUNGS.format(sha256=hashlib.sha256(packed).hexdigest())
+    for head, labels in _HEADS.items():
+        manifest += "".join(_CLAIM.format(head=head, label=label) for label in labels)
     (folder / MANIFEST).write_text(manifest, encoding="utf-8")
     return folder
+
+
+def _lung_weights() -> dict[str, np.ndarray]:
+    """Carry darkness past the lower level: the network sees 4 p - 2, the first channel becomes 2 - 4 p."""
+    weights = {
+        name: np.zeros(shape, np.float32)
+        for name, shape in LungNetwork(size=32, widths=(2, 2)).weight_shapes().items()
+    }
+    for name, array in weights.items():
+        if name.endswith(("gamma", "moving_variance")):
+            array[...] = 1
+    weights["down0a_conv/kernel"][1, 1, 0, 0] = -1
+    weights["down0b_conv/kernel"][1, 1, 0, 0] = 1
+    weights["up0a_conv/kernel"][1, 1, 2, 0] = 1  # what the upper level passed comes after the lower level's
+    weights["up0b_conv/kernel"][1, 1, 0, 0] = 1
+    weights["lungs/kernel"][0, 0, 0, :] = 1
+    weights["lungs/bias"][:] = -0.01
+    return weights
 
 
 def _weights() -> dict[str, np.ndarray]:

@@ -82,7 +82,7 @@ def _analyse(settings: Settings, files: Sequence[Path], out: Path) -> list[_Line
     reader = Reader(settings, open_engine(settings))
     now = time.time()
     lines = [_read(reader, path, out, now) for path in files]
-    by_study = sorted((line for line in lines if line.objects), key=_study)
+    by_study = sorted((line for line in lines if line.reading.findings is not None), key=_study)
     for _, group in itertools.groupby(by_study, key=_study):
         _report_study(reader, list(group), out, now)
     return lines
@@ -145,6 +145,9 @@ def _document(line: _Line) -> dict[str, Any]:
     scores: dict[str, dict[str, float]] = {}
     for score in reading.findings.scores if reading.findings else ():
         scores.setdefault(score.head, {})[score.label] = round(score.score, 6)
+    withheld: dict[str, dict[str, str]] = {}
+    for one in reading.findings.withheld if reading.findings else ():
+        withheld.setdefault(one.head, {})[one.label] = one.reason
     return {
         "path": str(line.path),
         "sop_instance_uid": str(reading.header.get("SOPInstanceUID", "")) if reading.header else None,
@@ -152,6 +155,8 @@ def _document(line: _Line) -> dict[str, Any]:
         "rung": reading.decision.rung,
         "reason": reading.decision.reason,
         "scores": scores,
+        "withheld": withheld,
+        "quality": list(reading.quality),
         "objects": [str(path) for path in line.objects],
     }
 
@@ -178,10 +183,12 @@ def _print_table(lines: Sequence[_Line]) -> None:
 
 
 def _scores(reading: Reading) -> str:
-    if reading.findings is None:
+    findings = reading.findings
+    if findings is None:
         return ""
-    heads = dict.fromkeys(score.head for score in reading.findings.scores)
-    return "".join(
-        f"\n{head}: " + ", ".join(f"{s.label} {s.score:.0%}" for s in reading.findings.head(head))
-        for head in heads
-    )
+    heads = dict.fromkeys(score.head for score in findings.scores)
+    told = [
+        f"{head}: " + ", ".join(f"{s.label} {s.score:.0%}" for s in findings.head(head)) for head in heads
+    ]
+    withheld = [f"{one.head}: {one.label} withheld. {one.reason}" for one in findings.withheld]
+    return "".join(f"\n{line}" for line in (*told, *withheld, *reading.quality))

@@ -165,9 +165,9 @@ def _set_pixels(dataset: Dataset, picture: HeatmapPicture, findings: Findings) -
 
 def _caption(shown: ClassScore, findings: Findings) -> Caption:
     model = findings.model
-    question = codes.question([score.label for score in findings.head(shown.head)])
+    question = _question(shown, findings)
     verdict = "reached" if shown.passed else "not reached"
-    name = codes.coded_class(shown.label).name
+    name = codes.coded_class(model, shown.label).name
     return Caption(
         title=f"{name[:1].upper()}{name[1:]}: certainty {100 * shown.score:.1f} %",
         warning=DISCLAIMER,
@@ -177,3 +177,11 @@ def _caption(shown: ClassScore, findings: Findings) -> Caption:
             f"{model.name} {model.version}. {model.intended_use}",
         ),
     )
+
+
+def _question(shown: ClassScore, findings: Findings) -> str:
+    """Say what the head was asked; where classes are withheld, which ones it tells."""
+    model, told = findings.model, [score.label for score in findings.head(shown.head)]
+    if len(told) == len(findings.labels(shown.head)):
+        return codes.question(model, told)
+    return f"{codes.class_names(model, told, 'or')}; what is not claimed for this patient is withheld"

@@ -22,7 +22,7 @@ from pydicom.sr.coding import Code
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes
 from cxr_pacs.evidence.attributes import is_decodable, items, required_uid, single, terms_of
-from cxr_pacs.inference.findings import Findings
+from cxr_pacs.inference.findings import ClassScore, Findings, Withheld
 
 __all__ = [
     "ReadInstance",
@@ -81,6 +81,11 @@ class ReadInstance:
     header: Dataset
     findings: Findings
     quality: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[ClassScore | Withheld, ...]:
+        """Every class of the model: those that are told, then those that are withheld."""
+        return (*self.findings.scores, *self.findings.withheld)
 
     def __post_init__(self) -> None:
         for score in self.findings.scores:

@@ -29,7 +29,7 @@ from cxr_pacs.evidence.source import (
     references,
     reported_procedures,
 )
-from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity
+from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity, Withheld
 
 __all__ = ["SERIES_NUMBER", "report"]
 
@@ -130,7 +130,7 @@ def _content(read: Sequence[ReadInstance], heatmaps: Sequence[Dataset], stamp: S
         observation_context=_observer(read[0].findings.model),
         procedure_reported=reported_procedures(headers[0]) or codes.PLAIN_CHEST_XRAY,
         imaging_measurements=[
-            _group(instance, score, drawn, stamp) for instance in read for score in instance.findings.scores
+            _group(instance, one, drawn, stamp) for instance in read for one in instance.classes
         ],
         title=codes.REPORT_TITLE,
     )
@@ -155,70 +155,87 @@ def _observer(model: ModelIdentity) -> hd.sr.ObservationContext:
 
 
 def _group(
-    instance: ReadInstance, score: ClassScore, drawn: Mapping[str, Dataset], stamp: Stamp
+    instance: ReadInstance, one: ClassScore | Withheld, drawn: Mapping[str, Dataset], stamp: Stamp
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
-    """Measurement group (TID 1501) of one class of one image."""
-    header, findings = instance.header, instance.findings
-    source = image_reference(header)
+    """Measurement group (TID 1501) of one class of one image.
+
+    A class that is withheld was not evaluated: it has the reason in place of certainty and verdict.
+    """
+    findings = instance.findings
+    source = image_reference(instance.header)
     reference = (source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID)
-    kind = f"tracking|{score.head}|{score.label}"
+    kind = f"tracking|{one.head}|{one.label}"
+    beside: hd.sr.TextContentItem | hd.sr.ImageContentItem | None
+    if isinstance(one, Withheld):
+        measurements, verdict = [], codes.NOT_EVALUATED
+        beside = hd.sr.TextContentItem(codes.COMMENT, one.reason, _CONTAINS)
+    else:
+        certainty = round(100 * float(one.score), 2)
+        measurements = [hd.sr.Measurement(codes.CERTAINTY, certainty, codes.PERCENT)]
+        verdict = codes.POSITIVE if one.passed else codes.NEGATIVE
+        beside = _illustration(drawn.get(heatmap_uid(instance.header, findings, one, stamp)))
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=instance_uid(stamp, [reference[1]], findings.model.digest, kind),
-            identifier=f"{score.head}/{score.label}",
+            identifier=f"{one.head}/{one.label}",
         ),
-        finding_type=codes.coded_class(score.label).finding,
-        algorithm_id=_algorithm(findings, score),
+        finding_type=codes.finding(findings.model, one.label),
+        algorithm_id=_algorithm(findings, one),
         finding_sites=[hd.sr.FindingSite(codes.LUNG)],
-        measurements=[hd.sr.Measurement(codes.CERTAINTY, round(100 * float(score.score), 2), codes.PERCENT)],
-        qualitative_evaluations=[
-            hd.sr.QualitativeEvaluation(
-                codes.CLASSIFICATION, codes.POSITIVE if score.passed else codes.NEGATIVE
-            )
-        ],
+        measurements=measurements,
+        qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.CLASSIFICATION, verdict)],
         source_images=[hd.sr.SourceImageForMeasurementGroup(*reference)],
     )
-    picture = drawn.get(heatmap_uid(header, findings, score, stamp))
-    if picture is not None:
-        group[0].ContentSequence.append(
-            hd.sr.ImageContentItem(
-                codes.ILLUSTRATION, picture.SOPClassUID, picture.SOPInstanceUID, relationship_type=_CONTAINS
-            )
-        )
+    if beside is not None:
+        group[0].ContentSequence.append(beside)
     return group
 
 
-def _algorithm(findings: Findings, score: ClassScore) -> hd.sr.AlgorithmIdentification:
+def _illustration(picture: Dataset | None) -> hd.sr.ImageContentItem | None:
+    if picture is None:
+        return None
+    return hd.sr.ImageContentItem(
+        codes.ILLUSTRATION, picture.SOPClassUID, picture.SOPInstanceUID, relationship_type=_CONTAINS
+    )
+
+
+def _algorithm(findings: Findings, one: ClassScore | Withheld) -> hd.sr.AlgorithmIdentification:
     """Algorithm Identification (TID 4019), with all that decides a score as parameters."""
     model = findings.model
-    verdict = "reached" if score.passed else "not reached"
+    parameters = [
+        f"weights sha256:{model.digest}",
+        f"preprocessing {model.preprocessing}",
+        f"head {one.head}: {_question(findings, one.head)}",
+    ]
+    if isinstance(one, ClassScore):
+        verdict = "reached" if one.passed else "not reached"
+        parameters.append(f"decision threshold {100 * one.threshold:.2f} %: {verdict}")
     return hd.sr.AlgorithmIdentification(
         name=model.name,
         version=model.version,
         manufacturer=model.manufacturer,
         family=codes.ALGORITHM_FAMILY,
-        parameters=[
-            f"weights sha256:{model.digest}",
-            f"preprocessing {model.preprocessing}",
-            f"head {score.head}: {_question(findings, score.head)}",
-            f"decision threshold {100 * score.threshold:.2f} %: {verdict}",
-        ],
+        parameters=parameters,
     )
 
 
 def _question(findings: Findings, head: str) -> str:
-    return codes.question([score.label for score in findings.head(head)])
+    return codes.question(findings.model, findings.labels(head))
 
 
 def _remarks(read: Sequence[ReadInstance]) -> hd.sr.ContainerContentItem:
     """Qualitative Evaluations (TID 1500 rows 12 and 14): what a reader must know beside the numbers."""
-    findings = read[0].findings
-    heads = dict.fromkeys(score.head for score in findings.scores)
-    sentences = [
-        f"{DISCLAIMER}. {findings.model.intended_use}",
-        "Classification is positive where the certainty reaches the decision threshold.",
-        *(f"Certainties of head {head} answer: {_question(findings, head)}." for head in heads),
-    ]
+    model = read[0].findings.model
+    told = {score.head: instance.findings for instance in read for score in instance.findings.scores}
+    sentences = [f"{DISCLAIMER}. {model.intended_use}"]
+    if told:
+        sentences.append("Classification is positive where the certainty reaches the decision threshold.")
+    sentences += [f"Certainties of head {head} answer: {_question(told[head], head)}." for head in told]
+    if any(instance.findings.withheld for instance in read):
+        sentences.append(
+            "A class that the model does not claim for this patient is withheld: "
+            "it is not evaluated, and the reason stands with it."
+        )
     container = hd.sr.ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=_CONTAINS)
     container.ContentSequence = hd.sr.ContentSequence(
         [

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cxr_pacs.errors import ConfigurationError
-from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity
+from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
 
 __all__ = ["Arrival", "DeliveryRow", "InstanceRow", "Ledger", "MadeObject", "ResultRow", "open_ledger"]
 
@@ -347,9 +347,13 @@ def _instance_row(row: Any) -> InstanceRow:
 
 
 def _findings(document: dict[str, Any]) -> Findings:
+    # Findings of a version that kept no codes stay readable; a report of them is refused with that reason.
+    coded = document["model"].get("classes", ())
+    model = document["model"] | {"classes": tuple(ClassCode(**code) for code in coded)}
     return Findings(
         scores=tuple(ClassScore(**score) for score in document["scores"]),
-        model=ModelIdentity(**document["model"]),
+        model=ModelIdentity(**model),
+        withheld=tuple(Withheld(**withheld) for withheld in document.get("withheld", ())),
     )
 
 

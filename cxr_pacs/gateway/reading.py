@@ -11,7 +11,7 @@ from pydicom import Dataset, FileDataset, dcmread
 
 from cxr_pacs import __version__, evidence, radiograph
 from cxr_pacs.errors import EvidenceError, UnreadablePixels
-from cxr_pacs.inference import Analysis, Engine, Findings
+from cxr_pacs.inference import Analysis, Engine, Findings, Patient, withhold
 from cxr_pacs.radiograph import Decision, Geometry, Outcome, Radiograph, SelectionPolicy
 from cxr_pacs.settings import Settings
 
@@ -28,8 +28,10 @@ class Reading:
         Accept, skip or hold; with the rung of the ladder and one sentence.
     header : Dataset or None
         The data set without its pixels; None when the file is not DICOM.
-    findings, heatmap : Findings and FileDataset, or None
-        Of an accepted instance only.
+    findings : Findings or None
+        Of an accepted instance only; without what the model does not claim for the patient.
+    heatmap : FileDataset or None
+        Of the class that the findings lead with; None where all of them are withheld.
     quality : tuple of str
         Remarks on the image, one sentence each.
     """
@@ -90,14 +92,23 @@ class Reader:
         if evidence.is_own_output(dataset):
             sentence = "This object was made by this software; it is not read again."
             return Reading(decision=_skip("own-output", sentence), header=dataset)
-        decision = radiograph.decide(radiograph.read_header(dataset), self._policy)
+        facts = radiograph.read_header(dataset)
+        decision = radiograph.decide(facts, self._policy)
         if decision.outcome is not Outcome.ACCEPT:
             return Reading(decision=decision, header=dataset)
         try:
             image = radiograph.read_radiograph(dataset)
             part, geometry = radiograph.valid_part(image)
             analysis = self._engine.analyse(part)
-            heatmap = self._heatmap(dataset, image, geometry, analysis, self._stamp(made_at))
+            patient = Patient(age_years=facts.age_years, view=radiograph.frontal_view(facts))
+            instance = evidence.ReadInstance(
+                header=dataset,
+                findings=withhold(analysis.findings, self._engine.claims, patient),
+                quality=(*image.quality, *analysis.quality),
+            )
+            picture = _picture(instance.findings, image, geometry, analysis)
+            stamp = self._stamp(made_at)
+            heatmap = None if picture is None else _checked(evidence.heatmap(instance, picture, stamp))
         except UnreadablePixels as error:
             return Reading(decision=_hold("pixels", str(error)), header=dataset)
         except EvidenceError as error:
@@ -105,29 +116,10 @@ class Reader:
         return Reading(
             decision=decision,
             header=dataset,
-            findings=analysis.findings,
-            quality=image.quality,
+            findings=instance.findings,
+            quality=instance.quality,
             heatmap=heatmap,
         )
-
-    def _heatmap(
-        self,
-        header: Dataset,
-        image: Radiograph,
-        geometry: Geometry,
-        analysis: Analysis,
-        stamp: evidence.Stamp,
-    ) -> FileDataset:
-        shown = analysis.findings.principal
-        saliency = next(s for s in analysis.saliency if (s.head, s.label) == (shown.head, shown.label))
-        picture = evidence.HeatmapPicture(
-            pixels=image.pixels,
-            saliency=geometry.place(saliency.over((geometry.height, geometry.width))),
-            shown=shown,
-            aspect=image.aspect,
-        )
-        instance = evidence.ReadInstance(header=header, findings=analysis.findings, quality=image.quality)
-        return _checked(evidence.heatmap(instance, picture, stamp))
 
     def report(
         self,
@@ -153,6 +145,22 @@ class Reader:
             made_at=dt.datetime.fromtimestamp(made_at, tz=dt.UTC).astimezone(),
             software_version=__version__,
         )
+
+
+def _picture(
+    findings: Findings, image: Radiograph, geometry: Geometry, analysis: Analysis
+) -> evidence.HeatmapPicture | None:
+    """Lay the map of the leading class over the radiograph; None where every class is withheld."""
+    shown = findings.principal
+    if shown is None:
+        return None
+    saliency = next(s for s in analysis.saliency if (s.head, s.label) == (shown.head, shown.label))
+    return evidence.HeatmapPicture(
+        pixels=image.pixels,
+        saliency=geometry.place(saliency.over((geometry.height, geometry.width))),
+        shown=shown,
+        aspect=image.aspect,
+    )
 
 
 def _skip(rung: str, reason: str) -> Decision:

@@ -193,8 +193,10 @@ class StudyWorkflows:
                 rung=decision.rung,
                 reason=decision.reason,
             )
-            if first and reading.findings is not None and reading.heatmap is not None and heatmap_file:
+            if first and reading.findings is not None:
                 self._ledger.add_findings(connection, instance_id, reading.findings, reading.quality)
+            # There is none where every class is withheld: the report alone says so.
+            if first and reading.heatmap is not None and heatmap_file:
                 heatmap = MadeObject(
                     study_id=row.study_id,
                     instance_id=instance_id,

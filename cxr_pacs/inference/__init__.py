@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from cxr_pacs.inference.bundle import Bundle, bundled, load_bundle
+from cxr_pacs.inference.claims import Patient, withhold
 from cxr_pacs.inference.engine import Analysis, Engine, load_engine
-from cxr_pacs.inference.findings import Box, ClassScore, Findings, ModelIdentity, Saliency
+from cxr_pacs.inference.findings import (
+    Box,
+    ClassCode,
+    ClassScore,
+    Findings,
+    ModelIdentity,
+    Saliency,
+    Withheld,
+)
 from cxr_pacs.inference.manifest import Claim
 
 __all__ = [
@@ -12,12 +21,16 @@ __all__ = [
     "Box",
     "Bundle",
     "Claim",
+    "ClassCode",
     "ClassScore",
     "Engine",
     "Findings",
     "ModelIdentity",
+    "Patient",
     "Saliency",
+    "Withheld",
     "bundled",
     "load_bundle",
     "load_engine",
+    "withhold",
 ]

@@ -105,6 +105,7 @@ def load_bundle(path: Path) -> Bundle:
         manufacturer=manifest.manufacturer,
         preprocessing=manifest.preprocessing.identifier,
         intended_use=manifest.intended_use,
+        classes=manifest.classes,
     )
     weights = _unpack(packed, manifest.architecture.weight_shapes(), path / manifest.weights.file)
     lungs = None

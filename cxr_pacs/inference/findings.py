@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WHOLE", "Box", "ClassScore", "Findings", "ModelIdentity", "Saliency"]
+__all__ = ["WHOLE", "Box", "ClassCode", "ClassScore", "Findings", "ModelIdentity", "Saliency", "Withheld"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,22 @@ class Box:
 
 
 WHOLE = Box(top=0.0, left=0.0, height=1.0, width=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassCode:
+    """What a class label of a bundle means, e.g. SNOMED CT's (840539006, SCT, "COVID-19")."""
+
+    label: str
+    value: str
+    scheme: str
+    meaning: str
+
+    @property
+    def name(self) -> str:
+        """The class in plain words, for the middle of a sentence: ``bacterial pneumonia``, ``COVID-19``."""
+        first, rest = self.meaning[:1], self.meaning[1:]
+        return self.meaning if rest[:1].isupper() else first.lower() + rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +57,8 @@ class ModelIdentity:
         Short identifier of the preprocessing, e.g. ``squash-area-224``.
     intended_use : str
         The manifest's own words, e.g. ``Research use only``.
+    classes : tuple of ClassCode
+        Every class of every head, each once.
     """
 
     name: str
@@ -50,6 +68,14 @@ class ModelIdentity:
     manufacturer: str
     preprocessing: str
     intended_use: str
+    classes: tuple[ClassCode, ...]
+
+    def coded(self, label: str) -> ClassCode:
+        """Look up what `label` means; KeyError when it is no class of this model."""
+        for code in self.classes:
+            if code.label == label:
+                return code
+        raise KeyError(label)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,24 +104,56 @@ class ClassScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """A class whose score is not told, and one sentence why."""
+
+    head: str
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """All scores of one radiograph, heads in the bundle's order, labels in the head's order."""
+    """What a model says of one radiograph, heads in the bundle's order, labels in the head's order.
+
+    Attributes
+    ----------
+    scores : tuple of ClassScore
+        Of the classes that are told.
+    model : ModelIdentity
+    withheld : tuple of Withheld
+        The other classes.
+    """
 
     scores: tuple[ClassScore, ...]
     model: ModelIdentity
+    withheld: tuple[Withheld, ...] = ()
 
     def head(self, name: str) -> tuple[ClassScore, ...]:
-        """Pick the scores of head `name`; empty when the model has no such head."""
+        """Pick the scores of head `name`; empty when none is told."""
         return tuple(s for s in self.scores if s.head == name)
 
+    def labels(self, head: str) -> tuple[str, ...]:
+        """Name every class among which `head` decides, told or withheld."""
+        both: tuple[ClassScore | Withheld, ...] = (*self.scores, *self.withheld)
+        asked = {one.label for one in both if one.head == head}
+        # A label that the model does not list is still named, and refused where its meaning is needed.
+        known = dict.fromkeys(code.label for code in self.model.classes if code.label in asked)
+        return (*known, *sorted(asked - known.keys()))
+
     def leading(self, name: str) -> ClassScore:
-        """Pick the highest score of head `name`; ValueError when there is no such head."""
+        """Pick the highest score that head `name` tells; ValueError when there is none."""
         return max(self.head(name), key=lambda s: s.score)
 
     @property
-    def principal(self) -> ClassScore:
-        """The highest score of the head that tells the most classes apart; what one picture should show."""
-        return self.leading(max(self.scores, key=lambda s: len(self.head(s.head))).head)
+    def principal(self) -> ClassScore | None:
+        """What one picture should show; None where nothing is told.
+
+        The highest score of the head that decides among the most classes, of those that tell any.
+        """
+        if not self.scores:
+            return None
+        return self.leading(max(self.scores, key=lambda s: len(self.labels(s.head))).head)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

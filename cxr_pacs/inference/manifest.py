@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cxr_pacs.inference.architecture import Architecture, LungNetwork
+from cxr_pacs.inference.findings import ClassCode
 
 __all__ = [
     "Claim",
@@ -47,11 +48,7 @@ class Code(_Part):
 
 
 class Label(_Part):
-    """One class of a head: its name, its code, its operating point and how that was chosen.
-
-    The name must be a class that `cxr_pacs.evidence` has a code for: with another one the bundle loads, but
-    no evidence can be made, and every image is held.
-    """
+    """One class of a head: its name, its code, its operating point and how that was chosen."""
 
     name: Name
     code: Code
@@ -133,11 +130,11 @@ class Source(_Part):
 
 
 class Training(_Part):
-    """Where the weights come from."""
+    """Where the weights come from; seed and sources are missing where others trained and do not say."""
 
     procedure: Text
-    seed: int
-    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    seed: int | None = None
+    sources: tuple[Source, ...] = ()
 
 
 class Metric(_Part):
@@ -220,7 +217,7 @@ class Manifest(_Part):
     lungs: LungsFile | None = None
     heads: Annotated[tuple[Head, ...], Field(min_length=1)]
     training: Training
-    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
+    metrics: tuple[Metric, ...] = ()
     claims: tuple[Claim, ...] = ()
 
     @model_validator(mode="after")
@@ -232,6 +229,9 @@ class Manifest(_Part):
             labels = [label.name for label in head.labels]
             if len(set(labels)) < len(labels):
                 raise ValueError(f"heads: {head.name} names a label twice")
+        labels = [code.label for code in self.classes]
+        if len(set(labels)) < len(labels):
+            raise ValueError("heads: two heads give one label different codes")
         if unknown := {metric.head for metric in self.metrics} - set(names):
             raise ValueError(f"metrics: {min(unknown)!r} is no head of this bundle")
         if self.preprocessing.size < self.architecture.stride:
@@ -246,6 +246,21 @@ class Manifest(_Part):
         if unclaimable := {(claim.head, claim.label) for claim in self.claims} - known:
             raise ValueError(f"claims: {'/'.join(min(unclaimable))} is no class of this bundle")
         return self
+
+    @property
+    def classes(self) -> tuple[ClassCode, ...]:
+        """Every class of every head with its code, each once."""
+        found = (
+            ClassCode(
+                label=label.name,
+                value=label.code.value,
+                scheme=label.code.scheme,
+                meaning=label.code.meaning,
+            )
+            for head in self.heads
+            for label in head.labels
+        )
+        return tuple(dict.fromkeys(found))
 
     @property
     def architecture(self) -> Architecture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cxr_pacs.radiograph.geometry import Geometry, valid_part
 from cxr_pacs.radiograph.header import HeaderFacts, ImageDescription, read_header
 from cxr_pacs.radiograph.rendering import Radiograph, read_radiograph
-from cxr_pacs.radiograph.selection import Decision, Outcome, SelectionPolicy, decide
+from cxr_pacs.radiograph.selection import Decision, Outcome, SelectionPolicy, decide, frontal_view
 from cxr_pacs.radiograph.transfer_syntaxes import decodable_transfer_syntaxes
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "SelectionPolicy",
     "decide",
     "decodable_transfer_syntaxes",
+    "frontal_view",
     "read_header",
     "read_radiograph",
     "valid_part",

@@ -177,7 +177,15 @@ def _age_years(dataset: Dataset) -> float | None:
         return int(match[1]) * _YEARS[match[2]]
     born, studied = text(dataset, "PatientBirthDate"), text(dataset, "StudyDate")
     try:
-        days = (dt.date.fromisoformat(studied) - dt.date.fromisoformat(born)).days
+        birth, study = dt.date.fromisoformat(born), dt.date.fromisoformat(studied)
     except ValueError:
         return None
-    return days / 365.25 if days >= 0 else None
+    return _years_between(birth, study) if birth <= study else None
+
+
+def _years_between(birth: dt.date, study: dt.date) -> float:
+    """Completed years, by the calendar, and the part of the running one."""
+    years = study.year - birth.year - ((study.month, study.day) < (birth.month, birth.day))
+    # Who was born on 29 February is a year older from 1 March on, where there is none.
+    month, day = (3, 1) if (birth.month, birth.day) == (2, 29) else (birth.month, birth.day)
+    return years + max((study - dt.date(birth.year + years, month, day)).days, 0) / 366

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from cxr_pacs.radiograph.header import HeaderFacts
 
-__all__ = ["Decision", "Outcome", "SelectionPolicy", "decide"]
+__all__ = ["Decision", "Outcome", "SelectionPolicy", "decide", "frontal_view"]
 
 # Looser than PS3.5 9.1 by leading zeros, which real equipment sends; no "..", no "/", no letters.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
@@ -119,6 +119,26 @@ def decide(facts: HeaderFacts, policy: SelectionPolicy) -> Decision:
         *_of_the_image(facts, policy),
     ]
     return min(verdicts, key=lambda verdict: _PRECEDENCE.index(verdict.outcome))
+
+
+def frontal_view(facts: HeaderFacts) -> str | None:
+    """Tell ``PA`` from ``AP`` by View Code Sequence, View Position and the descriptions of the series.
+
+    Returns
+    -------
+    str or None
+        None when nothing names either, or both are named.
+    """
+    named = vocab.words(facts.view_position).union(
+        *(vocab.words(text) for keyword, text in facts.descriptions if keyword != _OF_THE_STUDY)
+    )
+    codes = set(facts.view_codes)
+    views = {
+        "PA": codes & vocab.PA_CODES or named & vocab.PA_WORDS,
+        "AP": codes & vocab.AP_CODES or named & vocab.AP_WORDS,
+    }
+    found = [view for view, evidence in views.items() if evidence]
+    return found[0] if len(found) == 1 else None
 
 
 def _skip(rung: str, reason: str) -> Decision:

@@ -11,6 +11,8 @@ import unicodedata
 
 __all__ = [
     "ANIMAL_WORDS",
+    "AP_CODES",
+    "AP_WORDS",
     "CHEST_CODES",
     "CHEST_WORDS",
     "FRONTAL_CODES",
@@ -23,13 +25,15 @@ __all__ = [
     "OTHER_PART_WORDS",
     "OTHER_VIEW_CODES",
     "OTHER_VIEW_WORDS",
+    "PA_CODES",
+    "PA_WORDS",
     "words",
 ]
 
 # SNOMED CT, then its older SRT spelling (PS3.16 CID 4010 and CID 4031).
-FRONTAL_CODES = frozenset(
-    {"272479007", "R-40888", "R-10214", "399348003", "R-10206", "399033003", "R-10202"},
-)
+PA_CODES = frozenset({"272479007", "R-40888", "R-10214"})
+AP_CODES = frozenset({"399348003", "R-10206"})
+FRONTAL_CODES = PA_CODES | AP_CODES | {"399033003", "R-10202"}
 LATERAL_CODES = frozenset(
     {"399173006", "R-10236", "399198007", "R-10232", "399067008", "R-102CD", "30730003", "G-A145"},
 )
@@ -46,9 +50,9 @@ CHEST_CODES = frozenset(
 )
 HUMAN_CODES = frozenset({"337915000", "L-85B00"})
 
-FRONTAL_WORDS = frozenset(
-    {"PA", "AP", "FRONTAL", "FRENTE", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "FRONTALE"},
-)
+PA_WORDS = frozenset({"PA", "POSTEROANTERIOR"})
+AP_WORDS = frozenset({"AP", "ANTEROPOSTERIOR"})
+FRONTAL_WORDS = PA_WORDS | AP_WORDS | {"FRONTAL", "FRENTE", "FRONTALE"}
 LATERAL_WORDS = frozenset(
     {"LAT", "LATERAL", "LATERALE", "LLAT", "RLAT", "LATL", "LATR", "SEITLICH", "SEITL", "PERFIL", "PROFIL"},
 )

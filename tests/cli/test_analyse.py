@@ -41,8 +41,11 @@ def test_json_holds_decision_scores_and_objects(frontal, tmp_path, capsys):
         "rung",
         "reason",
         "scores",
+        "withheld",
+        "quality",
         "objects",
     }
+    assert (document["withheld"], document["quality"]) == ({}, [])
     assert document["path"] == str(frontal)
     assert document["sop_instance_uid"] == dcmread(frontal).SOPInstanceUID
     assert document["decision"] == "accept"

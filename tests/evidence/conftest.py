@@ -8,6 +8,7 @@ import subprocess
 import uuid
 
 import pytest
+from bright_engine import CLASSES
 from data_folder import dicom_files
 from pydicom import dcmread
 from radiographs import make_radiograph
@@ -26,6 +27,7 @@ MODEL = ModelIdentity(
     manufacturer="Example Research",
     preprocessing="squash-area-224",
     intended_use="Research use only",
+    classes=CLASSES,
 )
 
 

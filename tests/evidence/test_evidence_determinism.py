@@ -18,11 +18,12 @@ PROGRAM = """
 import hashlib, io, sys, uuid, datetime
 import numpy as np
 from cxr_pacs.evidence import HeatmapPicture, ReadInstance, Stamp, heatmap, report
-from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity
+from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity
 from radiographs import make_radiograph, synthetic_chest
 
 model = ModelIdentity(name="m", version="1", digest="d" * 64, device_uid="2.25.1", manufacturer="x",
-                      preprocessing="p", intended_use="Research use only")
+                      preprocessing="p", intended_use="Research use only",
+                      classes=(ClassCode(label="normal", value="17621005", scheme="SCT", meaning="Normal"),))
 score = ClassScore(head="multiclass", label="normal", score=0.5, threshold=0.5)
 instance = ReadInstance(header=make_radiograph(), findings=Findings(scores=(score,), model=model),
                         quality=("One.", "Two."))
