@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-EXTRAS ?= cpu,test,lint,bench
+EXTRAS ?= cpu,train,test,lint,bench
 ARCHIVE ?= embedded
 
 BIN := $(VENV)/bin

@@ -131,7 +131,7 @@ def _lead(gain: Gain | None) -> str:
     return (
         f'<td><b class="{"sure" if gain.low > 0 else "unsure"}">{gain.value:+.3f}</b>'
         f"<small>[{gain.low:+.3f}, {gain.high:+.3f}]</small>"
-        f"<small>{escape(gain.baseline)} {gain.baseline_value:.3f}</small></td>"
+        f"<small>{escape(gain.baseline)}<br>{gain.baseline_value:.3f}</small></td>"
     )
 
 

@@ -38,7 +38,7 @@ _NARROWEST = 150
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Judged:
-    """What was judged: scores, films as far as at hand, the engine if one ran, and in words what it all is."""
+    """What was judged: scores, films as far as at hand, the engine if one ran; and in words what it is."""
 
     table: ScoreTable
     films: tuple[Film, ...]

@@ -1,6 +1,7 @@
 """Judges a model: a table of scores in, figures with intervals out, beside what trivial baselines reach."""
 
 from training.evaluation.evaluate import Evaluation, evaluate
+from training.evaluation.metrics import metrics
 from training.evaluation.table import (
     Baseline,
     Case,
@@ -20,6 +21,7 @@ __all__ = [
     "Model",
     "ScoreTable",
     "evaluate",
+    "metrics",
     "pool",
     "read_table",
     "write_table",

@@ -296,7 +296,7 @@ def read_table(path: Path) -> ScoreTable:
             )
     except OSError as error:
         raise CorpusError(f"{path} cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise CorpusError(
             f"{path} is no table of scores; make one with `cxr-train evaluate --scores`"
         ) from error
