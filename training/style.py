@@ -33,8 +33,8 @@ figure { margin: 0; } figcaption { font-weight: 500; margin-bottom: 4px; }
 .confusion .right { background: color-mix(in srgb, #7cc4a4 var(--share), #fff); }
 .confusion .wrong { background: color-mix(in srgb, #e58a80 var(--share), #fff); }
 .confusion small { color: inherit; opacity: .75; }
-.chart { overflow: visible; } .chart text { font-size: 11px; fill: var(--soft); } .chart .title { font-size: 12px; fill: var(--ink);
-  font-weight: 600; }
+.chart { overflow: visible; } .chart text { font-size: 11px; fill: var(--soft); }
+.chart .title { font-size: 12px; fill: var(--ink); font-weight: 600; }
 .chart .grid { stroke: var(--line); } .chart .diagonal { stroke: var(--soft); stroke-dasharray: 2 4; }
 .curve { fill: none; stroke-width: 2; } .curve.model { stroke: var(--blue); }
 .curve.baseline { stroke: #c0761b; stroke-dasharray: 5 3; stroke-width: 1.6; }

@@ -30,7 +30,7 @@ def test_a_class_that_beats_every_baseline_is_claimed_for_its_cohort_alone():
     assert (claim.age_low, claim.age_high, claim.views) == (18, 120, ("PA", "AP"))
     assert (claim.positives, claim.others, claim.figure, claim.baseline) == (40, 80, "AUROC", "size")
     assert claim.baseline_value + claim.gain_low <= claim.value
-    assert 0 < claim.gain_low
+    assert claim.gain_low > 0
     child_claim = found[child, "multiclass", "normal"]
     assert (child_claim.age_low, child_claim.age_high, child_claim.views) == (1, 5, ("AP",))
 

@@ -109,6 +109,17 @@ def test_perfection_on_few_patients_is_not_certain():
     assert figures["sensitivity", "covid19"].low == pytest.approx(0.025 ** (1 / 10))
 
 
+def test_a_small_class_makes_balanced_accuracy_unsure():
+    wrong_once = [*[("covid19", 0.9)] * 199, ("covid19", 0.1)]
+    widths = []
+    for patients in (2, 50):
+        figures = figures_of(made.binary(*wrong_once, *[("bacterial_pneumonia", 0.1)] * 2 * patients))
+        balanced, small = figures["balanced_accuracy", ""], figures["sensitivity", "bacterial_pneumonia"]
+        assert balanced.low <= balanced.value - (1 - small.low) / 2
+        widths.append(balanced.high - balanced.low)
+    assert widths[0] > 5 * widths[1]
+
+
 def test_what_one_class_alone_cannot_tell_is_left_out():
     figures = figures_of(made.binary(*[("covid19", 0.9), ("covid19", 0.2)] * 5))
     unmeasured = {key for key, figure in figures.items() if figure is None}

@@ -12,6 +12,7 @@ from training.evaluation.figures import (
     Figure,
     Judged,
     Key,
+    balanced_interval,
     interval,
     measure,
     patient_draws,
@@ -190,6 +191,10 @@ def _measured(judged: Judged, draws: NDArray[np.float32]) -> _Measured:
     values = measure(judged, np.ones((1, draws.shape[1]), np.float32))
     resampled = measure(judged, draws)
     figures = {key: interval(judged, key, float(values[key][0]), resampled[key]) for key in values}
+    recalls = [figures["sensitivity", judged.labels[index]] for index in judged.present]
+    if (balanced := figures["balanced_accuracy", ""]) is not None:
+        known = [recall for recall in recalls if recall is not None]
+        figures["balanced_accuracy", ""] = balanced_interval(balanced, known)
     return _Measured(result=HeadFigures(judged=judged, figures=figures), resampled=resampled)
 
 

@@ -12,11 +12,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["BINS", "RESAMPLES", "Figure", "Judged", "Key", "bins", "interval", "measure", "patient_draws"]
+__all__ = [
+    "BINS",
+    "RESAMPLES",
+    "Figure",
+    "Judged",
+    "Key",
+    "balanced_interval",
+    "bins",
+    "interval",
+    "measure",
+    "patient_draws",
+]
 
 RESAMPLES = 2000
 BINS = 15
@@ -201,12 +212,13 @@ def interval(judged: Judged, key: Key, value: float, resampled: NDArray[np.float
 
     The bootstrap knows no uncertainty of a perfect figure; the exact interval (Clopper, Pearson 1934) counts
     each patient as one trial, and where a figure needs several classes those of the rarest. Resamples that
-    lack a class are left out. None where the figure cannot be measured.
+    lack a class are left out. None where the figure cannot be measured. Balanced accuracy: see
+    `balanced_interval`.
     """
     if np.isnan(value):
         return None
     low, high = np.nanpercentile(resampled, (2.5, 97.5))
-    if key[0] != "calibration_error" and value in (0, 1):
+    if key[0] not in ("calibration_error", "balanced_accuracy") and value in (0, 1):
         trials = _trials(judged, key)
         low, high = (0.025 ** (1 / trials), 1.0) if value == 1 else (0.0, 1 - 0.025 ** (1 / trials))
     return Figure(value=value, low=float(min(low, value)), high=float(max(high, value)))
@@ -217,21 +229,35 @@ def _trials(judged: Judged, key: Key) -> int:
     name, label = key
     if name == "accuracy":
         return len(np.unique(judged.patients))
-    groups: tuple[NDArray[np.bool_], ...]
-    if name == "balanced_accuracy":
-        groups = tuple(judged.true == index for index in judged.present)
-    else:
-        index = judged.labels.index(label)
-        positive, called = judged.true == index, judged.decided == index
-        measured_on: Mapping[str, tuple[NDArray[np.bool_], ...]] = {
-            "sensitivity": (positive,),
-            "sensitivity_at_threshold": (positive,),
-            "specificity": (~positive,),
-            "specificity_at_threshold": (~positive,),
-            "ppv": (called,),
-            "npv": (~called,),
-            "f1": (positive | called,),
-            "auroc": (positive, ~positive),
-        }
-        groups = measured_on[name]
-    return min(len(np.unique(judged.patients[group])) for group in groups)
+    index = judged.labels.index(label)
+    positive, called = judged.true == index, judged.decided == index
+    measured_on: Mapping[str, tuple[NDArray[np.bool_], ...]] = {
+        "sensitivity": (positive,),
+        "sensitivity_at_threshold": (positive,),
+        "specificity": (~positive,),
+        "specificity_at_threshold": (~positive,),
+        "ppv": (called,),
+        "npv": (~called,),
+        "f1": (positive | called,),
+        "auroc": (positive, ~positive),
+    }
+    return min(len(np.unique(judged.patients[group])) for group in measured_on[name])
+
+
+def balanced_interval(balanced: Figure, recalls: Sequence[Figure]) -> Figure:
+    """
+    Widen the interval of balanced accuracy where a class's sensitivity is 0 or 1.
+
+    There the bootstrap sees no spread, however few patients the class has. The mean's interval is then made
+    from those of the sensitivities, which are exact there: distances to the ends add as squares (Zou, Donner,
+    Statistics in Medicine 27, 2008).
+    """
+    if all(0 < recall.value < 1 for recall in recalls):
+        return balanced
+    down = np.sqrt(sum((recall.value - recall.low) ** 2 for recall in recalls)) / len(recalls)
+    up = np.sqrt(sum((recall.high - recall.value) ** 2 for recall in recalls)) / len(recalls)
+    return Figure(
+        value=balanced.value,
+        low=float(max(0.0, balanced.value - down)),
+        high=float(min(1.0, balanced.value + up)),
+    )
