@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from bright_engine import BrightEngine
+from bright_engine import BrightEngine, claim
 from peers import dcmtk
 from pydicom import dcmread
 from radiographs import make_radiograph, synthetic_chest
@@ -101,6 +101,28 @@ def test_what_is_not_read_says_why_and_exits_with_3(frontal, tmp_path, capsys):
     assert by_name["cut.dcm"]["decision"] == "hold"
     assert by_name["lateral.dcm"]["decision"] == "skip"
     assert all(d["reason"] and (d["objects"] == []) == (d["decision"] != "accept") for d in by_name.values())
+
+
+def test_what_is_withheld_has_its_reason_in_json_and_table(frontal, tmp_path, capsys, monkeypatch):
+    class Unclaimed(BrightEngine):
+        claims = (claim("multiclass", "normal", 1, 5),)
+
+    monkeypatch.setattr(analyse, "open_engine", lambda _: Unclaimed())
+    out = tmp_path / "out"
+    assert main(["analyse", str(frontal), "--out", str(out), "--json"]) == 0
+    (document,) = documents(capsys)
+    assert document["scores"] == {}
+    assert document["withheld"]["multiclass"]["normal"] == (
+        "The model makes no claim on normal for a patient of 56 years; it claims it for 1 to 5 years."
+    )
+    assert {head: len(labels) for head, labels in document["withheld"].items()} == {
+        "binary": 2,
+        "multiclass": 3,
+    }
+    assert [dcmread(path).Modality for path in document["objects"]] == ["SR"]
+    main(["analyse", str(frontal), "--out", str(out)])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "normal withheld. The model makes no claim on normal" in printed
 
 
 def test_a_path_that_is_not_there_exits_with_1(tmp_path, capsys):

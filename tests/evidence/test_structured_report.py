@@ -15,7 +15,7 @@ from radiographs import make_radiograph, synthetic_chest
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import ReadInstance, check, is_own_output, report
-from cxr_pacs.inference.findings import ClassScore, Findings
+from cxr_pacs.inference.findings import ClassScore, Findings, Withheld
 
 
 def groups(document):
@@ -242,6 +242,61 @@ def test_an_unknown_class_is_refused(read, stamp, findings):
     )
     with pytest.raises(EvidenceError, match="'oedema'"):
         report([dataclasses.replace(read(), findings=odd)], [], None, stamp)
+
+
+REASON = "The model makes no claim on bacterial pneumonia for a patient of 56 years."
+
+
+@pytest.fixture
+def partly(findings):
+    """Findings whose second class of each head is withheld."""
+    return dataclasses.replace(
+        findings,
+        scores=tuple(s for s in findings.scores if s.label != "bacterial_pneumonia"),
+        withheld=tuple(
+            Withheld(head=s.head, label=s.label, reason=REASON)
+            for s in findings.scores
+            if s.label == "bacterial_pneumonia"
+        ),
+    )
+
+
+def test_a_withheld_class_has_its_reason_and_nothing_that_tells_its_score(
+    read, stamp, findings, partly, dciodvfy_errors, dsrdump
+):
+    document = report([dataclasses.replace(read(), findings=partly)], [], None, stamp)
+    assert check(document) == ()
+    assert dciodvfy_errors(document) == []
+    found = {named(group, "112039")[0].TextValue: group for group in groups(document)}
+    assert set(found) == {f"{s.head}/{s.label}" for s in findings.scores}
+    for name in ("binary/bacterial_pneumonia", "multiclass/bacterial_pneumonia"):
+        group = found[name]
+        assert named(group, "111012") == []  # certainty
+        (verdict,) = named(group, "278201002")
+        assert verdict.ConceptCodeSequence[0].CodeMeaning == "Not Evaluated"
+        assert [item.TextValue for item in named(group, "121106")] == [REASON]
+        assert named(group, "121071")[0].ConceptCodeSequence[0].CodeValue == "53084003"
+        assert not any("reached" in text for text in texts(group))
+        assert len(named(group, "121112")) == 1
+    assert len(named(found["multiclass/covid19"], "111012")) == 1
+    said = list(texts(document))
+    assert "Certainties of head multiclass answer: COVID-19, bacterial pneumonia or normal." in said
+    assert any("is withheld" in text for text in said)
+    assert "NUM:(111012" in dsrdump(document).replace(" ", "")
+
+
+def test_with_everything_withheld_the_report_says_why_of_each_class(read, stamp, findings, dciodvfy_errors):
+    withheld = tuple(Withheld(head=s.head, label=s.label, reason=REASON) for s in findings.scores)
+    nothing = dataclasses.replace(findings, scores=(), withheld=withheld)
+    document = report([dataclasses.replace(read("No lung fields."), findings=nothing)], [], None, stamp)
+    assert check(document) == ()
+    assert dciodvfy_errors(document) == []
+    assert len(groups(document)) == 5
+    said = list(texts(document))
+    assert said.count(REASON) == 5
+    assert "No lung fields." in said
+    assert not any("Certainties" in text or "threshold" in text for text in said)
+    assert not any(item.ValueType == "NUM" for group in groups(document) for item in group.ContentSequence)
 
 
 def test_long_and_foreign_names_of_a_model_still_make_a_document(read, stamp, findings, dciodvfy_errors):

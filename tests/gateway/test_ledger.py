@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import sqlalchemy as sa
 from bright_engine import BrightEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import zeros
 
 from cxr_pacs.errors import ConfigurationError
-from cxr_pacs.gateway.ledger import Arrival, MadeObject, open_ledger
+from cxr_pacs.gateway.ledger import Arrival, MadeObject, instance, open_ledger
+from cxr_pacs.inference import Patient, withhold
 
 arrivals = st.builds(
     lambda study, sop, content, at: Arrival(
@@ -89,6 +92,9 @@ def test_a_decision_is_made_once(ledger):
 
 def test_findings_come_back_as_they_were(ledger):
     findings = BrightEngine().analyse(zeros((64, 64), "float32")).findings
+    findings = withhold(findings, BrightEngine.claims[:2], Patient(age_years=54, view=None))
+    assert findings.scores
+    assert findings.withheld
     with ledger.begin() as connection:
         row = arrive(ledger, connection)
         ledger.add_findings(connection, row, findings, ("remark",))
@@ -96,6 +102,19 @@ def test_findings_come_back_as_they_were(ledger):
         kept = ledger.instance(connection, row)
     assert kept.findings == findings
     assert kept.quality == ("remark",)
+
+
+def test_findings_kept_by_an_earlier_version_are_readable(ledger):
+    findings = BrightEngine().analyse(zeros((64, 64), "float32")).findings
+    with ledger.begin() as connection:
+        row = arrive(ledger, connection)
+        ledger.add_findings(connection, row, findings, ())
+        kept = asdict(findings)
+        del kept["withheld"], kept["model"]["classes"]
+        connection.execute(sa.update(instance).values(findings=kept))
+        found = ledger.instance(connection, row).findings
+    assert found.scores == findings.scores
+    assert (found.withheld, found.model.classes) == ((), ())
 
 
 def test_an_object_is_owed_once_to_each_destination(ledger):

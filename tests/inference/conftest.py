@@ -25,6 +25,13 @@ def engine(toy_bundle: Bundle) -> Engine:
     return load_engine(toy_bundle, "cpu")
 
 
+@pytest.fixture(scope="session")
+def reading_lungs_only(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """An engine whose network sees only what is dark, and about it."""
+    folder = write_toy_bundle(tmp_path_factory.mktemp("lungs"), size=224, lungs="lung-fields-area")
+    return load_engine(load_bundle(folder), "cpu")
+
+
 @pytest.fixture
 def repack(toy: Path):
     """Replaces the toy bundle's weights and states their digest."""

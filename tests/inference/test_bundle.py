@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from toy_bundle import write_toy_bundle
 
 from cxr_pacs.errors import BundleError
 from cxr_pacs.inference import bundled, load_bundle
@@ -28,6 +29,66 @@ def test_digest_covers_manifest_and_weights(toy):
     manifest = toy / "bundle.toml"
     manifest.write_text(manifest.read_text() + "# one comment more\n")
     assert load_bundle(toy).identity.digest != first
+
+
+def test_a_label_has_one_code_in_all_heads(toy):
+    manifest = toy / "bundle.toml"
+    manifest.write_text(manifest.read_text().replace('value = "840539006"', 'value = "1"', 1))
+    with pytest.raises(BundleError, match="two heads give one label different codes"):
+        load_bundle(toy)
+
+
+def test_each_class_is_in_the_identity_once(toy):
+    classes = load_bundle(toy).identity.classes
+    assert [(c.label, c.value, c.name) for c in classes] == [
+        ("covid19", "840539006", "COVID-19"),
+        ("bacterial_pneumonia", "53084003", "bacterial pneumonia"),
+        ("normal", "17621005", "normal"),
+    ]
+
+
+def test_a_bundle_without_claims_claims_nothing(toy):
+    manifest = toy / "bundle.toml"
+    manifest.write_text(manifest.read_text().partition("\n[[claims]]")[0])
+    assert load_bundle(toy).manifest.claims == ()
+
+
+@pytest.fixture
+def with_lungs(tmp_path):
+    return write_toy_bundle(tmp_path / "lungs", lungs="lung-fields-area")
+
+
+def test_a_lung_network_is_loaded_and_part_of_the_digest(with_lungs):
+    bundle = load_bundle(with_lungs)
+    assert bundle.manifest.preprocessing.lung_fields_only
+    assert bundle.lungs["lungs/kernel"].shape == (1, 1, 2, 2)
+    written = b"".join((with_lungs / f).read_bytes() for f in ("bundle.toml", "weights.npz", "lungs.npz"))
+    assert bundle.identity.digest == hashlib.sha256(written).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("widths = [2, 2]", "widths = [2, 3]", r"lungs\.npz: weight down1a_conv/kernel is"),
+        ("widths = [2, 2]", "widths = []", r"lungs\.widths"),
+        ("size = 32", "size = 33", "lungs: .*halved"),
+        ('file = "lungs.npz"', 'file = "weights.npz"', "lungs.file"),
+        ('file = "lungs.npz"', 'file = "other.npz"', r"other\.npz cannot be read"),
+    ],
+)
+def test_a_lung_network_that_does_not_fit_is_refused(with_lungs, old, new, problem):
+    manifest = with_lungs / "bundle.toml"
+    assert old in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(old, new))
+    with pytest.raises(BundleError, match=problem):
+        load_bundle(with_lungs)
+
+
+def test_changed_lung_weights_are_refused(with_lungs):
+    with (with_lungs / "lungs.npz").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(BundleError, match=r"lungs\.npz: its SHA-256 is .*lungs\.sha256"):
+        load_bundle(with_lungs)
 
 
 def test_equal_weights_give_equal_bytes(toy):
@@ -58,10 +119,20 @@ REFUSALS = [
     ('value = "840539006"', 'value = ""', "heads.0.labels.0.code.value"),
     ('name = "multiclass"\ntemp', 'name = "binary"\ntemp', "heads"),
     ('name = "normal"', 'name = "covid19"', "heads"),
-    ("sources = [{", "sources = []\nsource = [{", "training.sources"),
+    ("sources = [{", "source = [{", "training.source"),
+    ('licences = ["none"]', "licences = []", "training.sources.0.licences"),
     ('head = "multiclass"', 'head = "ternary"', "metrics"),
     ("value = 1.0", "value = 1.5", "metrics.0.value"),
     ("[training]", "[training]\ncolour = 1", "training.colour"),
+    ("squash-area-64", "lung-fields-area-64", "lungs"),
+    ('label = "normal"', 'label = "oedema"', "claims"),
+    ("age_low = 0", "age_low = 121", "claims.0"),
+    ('views = ["PA", "AP"]', 'views = ["LL"]', "claims.0.views.0"),
+    ('views = ["PA", "AP"]', "views = []", "claims.0.views"),
+    ("positives = 30", "positives = 29", "claims.0.positives"),
+    ("others = 30", "others = 29", "claims.0.others"),
+    ("gain_low = 0.1", "gain_low = 0.0", "claims.0.gain_low"),
+    ("value = 0.9", "value = 0.7", "claims.0"),
 ]
 
 
@@ -188,7 +259,7 @@ def test_the_shipped_bundle_is_whole_and_states_its_figures():
     assert any("NC" in licence for source in manifest.training.sources for licence in source.licences)
     assert "ommercial" in manifest.licence
     assert manifest.intended_use == "Research use only"
-    assert sum(path.stat().st_size for path in bundle.path.iterdir()) < 50e6
+    assert sum(path.stat().st_size for path in bundle.path.iterdir()) < 60e6
 
 
 def test_importing_the_package_imports_no_framework():

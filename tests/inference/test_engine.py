@@ -4,6 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,19 +87,34 @@ def test_threads_get_the_answers_that_one_caller_gets(engine):
     assert together == alone * 3
 
 
+@pytest.mark.parametrize("shape", [(224, 224), (448, 672), (1000, 900)])
+def test_a_picture_of_any_shape_gives_the_same_scores(engine, shape):
+    small = np.kron(np.random.default_rng(5).random((28, 28), np.float32), np.ones((8, 8), np.float32))
+    large = cv2.resize(small, shape[::-1], interpolation=cv2.INTER_NEAREST)
+    said = [[s.score for s in engine.analyse(p).findings.scores] for p in (small, large)]
+    assert said[1] == pytest.approx(said[0], abs=0.01)
+
+
+def test_without_a_lung_network_there_is_no_mask(engine):
+    analysis = engine.analyse(patch(100, 100))
+    assert analysis.lungs is None
+    assert analysis.quality == ()
+
+
 @pytest.mark.parametrize(
     "image",
     [
-        np.zeros((64, 64), np.float32),
+        np.zeros((64, 64, 1), np.float32),
+        np.zeros((0, 64), np.float32),
         np.zeros((224, 224), np.float64),
         np.full((224, 224), 1.5, np.float32),
         np.full((224, 224), -0.5, np.float32),
         np.full((224, 224), np.nan, np.float32),
     ],
-    ids=["shape", "type", "above", "below", "nan"],
+    ids=["shape", "empty", "type", "above", "below", "nan"],
 )
 def test_a_wrong_image_is_refused(engine, image):
-    with pytest.raises(ValueError, match="image"):
+    with pytest.raises(ValueError, match="picture"):
         engine.analyse(image)
 
 
@@ -136,7 +152,7 @@ def watched(image):
     passed.extend([image, *outputs.values()])
     return outputs
 loaded._forward = watched
-loaded.analyse(np.zeros((loaded.input_size, loaded.input_size), np.float32))
+loaded.analyse(np.zeros((300, 200), np.float32))
 assert len(passed) == 4, passed
 places = [op.device for op in work] + [v.device for v in trace.variables] + [t.device for t in passed]
 assert trace.variables and all(place.endswith(f"device:{asked}") for place in places), set(places)

@@ -82,6 +82,25 @@ def test_age_from_dates(born, years):
     assert facts.age_years == (None if years is None else pytest.approx(years, abs=0.01))
 
 
+@pytest.mark.parametrize(
+    ("born", "studied", "completed"),
+    [
+        ("20080102", "20260101", 17),
+        ("20080102", "20260102", 18),
+        ("20080102", "20260103", 18),
+        ("20080229", "20260228", 17),
+        ("20080229", "20260301", 18),
+        ("20080229", "20240229", 16),
+        ("20260101", "20260101", 0),
+        ("20250301", "20260228", 0),
+    ],
+)
+def test_a_birthday_completes_a_year(born, studied, completed):
+    facts = read_header(make_radiograph(PatientAge=None, PatientBirthDate=born, StudyDate=studied))
+    assert int(facts.age_years) == completed
+    assert facts.age_years - completed < 1
+
+
 def test_values_of_the_wrong_kind_are_absent():
     dataset = make_radiograph(InstanceNumber="12")
     dataset = rewritten(dataset, b"IS\x02\x0012", b"IS\x02\x00ab")

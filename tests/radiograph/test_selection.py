@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from radiographs import make_radiograph
 
-from cxr_pacs.radiograph import SelectionPolicy, decide, read_header
+from cxr_pacs.radiograph import SelectionPolicy, decide, frontal_view, read_header
 from cxr_pacs.radiograph.vocabulary import words
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
@@ -146,6 +146,26 @@ CASES = [
 @pytest.mark.parametrize(("changes", "expected"), CASES)
 def test_decision(changes, expected):
     assert " ".join(decided(**changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "view"),
+    [
+        ({}, "PA"),
+        ({"view_position": "AP"}, "AP"),
+        (NO_VIEW, None),
+        ({**NO_VIEW, "view_codes": ("399348003",)}, "AP"),
+        ({**NO_VIEW, "view_codes": ("R-10214",)}, "PA"),
+        ({**NO_VIEW, "view_codes": ("399033003",)}, None),
+        ({**NO_VIEW, **described("Thorax a.p. im Liegen")}, "AP"),
+        ({**NO_VIEW, **described("CHEST FRONTAL")}, None),
+        ({**NO_VIEW, **described("Chest PA", "StudyDescription")}, None),
+        ({"view_position": "PA", **described("Chest AP")}, None),
+        ({"view_position": "PA", "view_codes": ("399348003",)}, None),
+    ],
+)
+def test_frontal_view(changes, view):
+    assert frontal_view(dataclasses.replace(CHEST, **changes)) == view
 
 
 def test_policy():
