@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.calibrate import fit_temperature, operating_point, softmax, truth
+from training.calibrate import calibrate, fit_temperature, operating_point, softmax, truth
+from training.corpus import CorpusError
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -37,3 +38,31 @@ def test_the_threshold_keeps_the_target_sensitivity(films):
 def test_the_threshold_is_as_high_as_the_target_allows():
     scores = np.arange(20) / 20
     assert operating_point(scores, scores >= 0.5).threshold == 0.55
+
+
+def test_a_head_is_calibrated_on_the_films_that_it_knows():
+    rng = np.random.default_rng(3)
+    head = ("covid19", "bacterial_pneumonia")
+    labels = [("covid19", "bacterial_pneumonia", "normal")[i % 3] for i in range(300)]
+    logits = rng.normal(0, 1, (300, 2)) + 3 * np.eye(3)[np.arange(300) % 3, :2]
+    found = calibrate(logits, labels, head, target=0.95)
+    known = truth(labels, head) >= 0
+    scores = softmax(logits[known], found.temperature)
+    for index, (label, point) in enumerate(zip(head, found.points, strict=True)):
+        positive = np.array(labels)[known] == label
+        assert (scores[positive, index] >= point.threshold).mean() >= 0.95
+        assert "at least 0.95" in point.chosen
+        assert "of 100" in point.chosen
+    stricter = calibrate(logits, labels, head, target=0.8)
+    assert all(a.threshold < b.threshold for a, b in zip(found.points, stricter.points, strict=True))
+
+
+def test_a_class_without_validation_films_is_named():
+    with pytest.raises(CorpusError, match="no validation film is labelled normal"):
+        calibrate(np.zeros((2, 3)), ["a", "b"], ("a", "b", "normal"))
+
+
+def test_a_target_that_ends_between_films_is_not_rounded_down_or_up_by_floating_point():
+    scores = np.arange(10) / 10
+    assert operating_point(scores, np.ones(10, bool), 0.7).threshold == 0.3
+    assert "specificity" not in operating_point(scores, np.ones(10, bool), 0.7).chosen
