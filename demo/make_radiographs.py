@@ -39,12 +39,16 @@ _FULL_SCALE = 2**_BITS - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Recipe:
-    """One radiograph of the demo: whose picture, under which invented name, how it is coded."""
+    """One radiograph of the demo: whose picture, under which invented name, how it is coded.
+
+    `age` is given where the source states no more than an adult, or 1 to 5 years; else it is the source's.
+    """
 
     stem: str
     label: str
     source: str
     patient: str
+    age: str = ""
     photometric: str
     transfer_syntax: UID
 
@@ -55,6 +59,7 @@ _RECIPES = (
         label="covid19",
         source="hannover-covid19-image-repository",
         patient="DEMO^ALPHA",
+        age="60",
         photometric="MONOCHROME2",
         transfer_syntax=JPEG2000Lossless,
     ),
@@ -63,6 +68,7 @@ _RECIPES = (
         label="bacterial_pneumonia",
         source="kermany-paediatric",
         patient="DEMO^BRAVO",
+        age="3",
         photometric="MONOCHROME1",
         transfer_syntax=JPEGLSLossless,
     ),
@@ -97,13 +103,14 @@ def _stored_values(picture: NDArray[np.uint8], photometric: str) -> NDArray[np.u
 
 
 def _identity(recipe: _Recipe, row: dict[str, str]) -> Dataset:
-    """Patient, study, series and equipment: invented, except the sex that the source states."""
+    """Patient, study, series and equipment: invented, except sex and age where the source states them."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 100"
     dataset.PatientName = recipe.patient
     dataset.PatientID = f"DEMO-{recipe.stem.upper()}"
     dataset.PatientBirthDate = ""
     dataset.PatientSex = row["sex"]
+    dataset.PatientAge = f"{int(row['age'] or recipe.age):03d}Y"
     dataset.StudyInstanceUID = _uid(recipe.stem, "study")
     dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = "20260105"
     dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = "101500"

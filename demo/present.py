@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image
+from pydicom.uid import SecondaryCaptureImageStorage
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -14,12 +15,21 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["Finding", "findings", "findings_table", "report_lines", "save_png", "summary"]
+__all__ = [
+    "Finding",
+    "findings",
+    "findings_table",
+    "heatmaps_listed",
+    "report_lines",
+    "save_png",
+    "summary",
+]
 
 _MEASUREMENT_GROUP = "125007"
 _TRACKING_IDENTIFIER = "112039"
 _FINDING = "121071"
 _CERTAINTY = "111012"
+_COMMENT = "121106"
 # The same in every group, and in full in the object itself.
 _LEFT_OUT = ("Algorithm", "Tracking Unique Identifier")
 _PLAIN_VALUES = {
@@ -34,7 +44,7 @@ _PLAIN_VALUES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """The certainty in one measurement group of the report.
+    """What one measurement group of the report says of its class.
 
     Attributes
     ----------
@@ -42,29 +52,38 @@ class Finding:
         Which question of the model: the tracking identifier of the group, up to its slash.
     finding : str
         Meaning of the group's finding code.
-    value, unit : str
-        Of its certainty.
+    certainty : str
+        With its unit; ``withheld`` where there is none.
     evaluations : str
-        The group's qualitative evaluations, joined.
+        The group's qualitative evaluations and comments, joined.
     """
 
     head: str
     finding: str
-    value: str
-    unit: str
+    certainty: str
     evaluations: str
 
 
 def findings(report: Dataset) -> tuple[Finding, ...]:
-    """Every certainty in the measurement groups (TID 1501) of `report`, in its order."""
-    return tuple(found for group in _groups(report) for found in _measurements(group))
+    """Take out what the measurement groups (TID 1501) of `report` say, in its order."""
+    return tuple(_finding(group) for group in _groups(report))
+
+
+def heatmaps_listed(report: Dataset) -> int:
+    """Count the heatmaps that `report` lists as its evidence; none where every class is withheld."""
+    return sum(
+        sop.ReferencedSOPClassUID == SecondaryCaptureImageStorage
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for sop in series.ReferencedSOPSequence
+    )
 
 
 def findings_table(report: Dataset) -> Table:
     """Lay the findings out as a table for a terminal."""
     table = Table("head", "finding", "certainty", "evaluation")
     for found in findings(report):
-        table.add_row(found.head, found.finding, f"{found.value} {found.unit}", found.evaluations)
+        table.add_row(found.head, found.finding, found.certainty, found.evaluations)
     return table
 
 
@@ -72,7 +91,7 @@ def summary(report: Dataset) -> str:
     """Put the findings of each head on one line."""
     heads: dict[str, list[str]] = {}
     for found in findings(report):
-        heads.setdefault(found.head, []).append(f"{found.finding} {found.value} {found.unit}")
+        heads.setdefault(found.head, []).append(f"{found.finding} {found.certainty}")
     return "\n".join(f"  {head}: {', '.join(values)}" for head, values in heads.items())
 
 
@@ -103,24 +122,22 @@ def _groups(item: Dataset) -> Iterator[Dataset]:
         yield from _groups(child)
 
 
-def _measurements(group: Dataset) -> Iterator[Finding]:
+def _finding(group: Dataset) -> Finding:
     children = group.ContentSequence
-    texts = {_code(child): _value(child) for child in children}
+    said = {_code(child): _value(child) for child in children}
     evaluations = "; ".join(
         _value(child)
         for child in children
-        if child.ValueType == "CODE" and child.RelationshipType == "CONTAINS" and _code(child) != _FINDING
+        if child.RelationshipType == "CONTAINS"
+        and (child.ValueType == "CODE" or _code(child) == _COMMENT)
+        and _code(child) != _FINDING
     )
-    for child in children:
-        if _code(child) == _CERTAINTY:
-            measured = child.MeasuredValueSequence[0]
-            yield Finding(
-                head=texts.get(_TRACKING_IDENTIFIER, "").partition("/")[0],
-                finding=texts.get(_FINDING, ""),
-                value=str(measured.NumericValue),
-                unit=str(measured.MeasurementUnitsCodeSequence[0].CodeValue),
-                evaluations=evaluations,
-            )
+    return Finding(
+        head=said.get(_TRACKING_IDENTIFIER, "").partition("/")[0],
+        finding=said.get(_FINDING, ""),
+        certainty=said.get(_CERTAINTY, "withheld"),
+        evaluations=evaluations,
+    )
 
 
 def _code(item: Dataset) -> str:
