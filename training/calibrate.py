@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,17 +10,21 @@ import numpy as np
 from training.corpus import CorpusError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from training.evaluation.table import ScoreTable
 
 __all__ = [
     "TARGET_SENSITIVITY",
     "Calibration",
     "OperatingPoint",
     "calibrate",
+    "calibrate_table",
     "fit_temperature",
     "operating_point",
+    "recalibrated",
     "softmax",
     "truth",
 ]
@@ -94,6 +98,44 @@ def calibrate(
             raise CorpusError(f"no validation film is labelled {label}, so its threshold cannot be chosen")
         points.append(operating_point(scores[:, index], positive, target))
     return Calibration(temperature=temperature, points=tuple(points))
+
+
+def calibrate_table(validation: ScoreTable, target: float = TARGET_SENSITIVITY) -> dict[str, Calibration]:
+    """
+    Calibrate every head of a table of validation films, scored at temperature 1.
+
+    Raises
+    ------
+    CorpusError
+        A class of a head has no validation film.
+    """
+    labels = [case.label for case in validation.cases]
+    return {
+        head.head: calibrate(_logits(head.probabilities), labels, head.labels, target)
+        for head in validation.heads
+    }
+
+
+def recalibrated(table: ScoreTable, calibrations: Mapping[str, Calibration]) -> ScoreTable:
+    """Give the table, scored at temperature 1, as it is under the temperatures and thresholds chosen."""
+    heads = []
+    for head in table.heads:
+        chosen = calibrations[head.head]
+        thresholds = np.array([point.threshold for point in chosen.points])
+        heads.append(
+            replace(
+                head,
+                probabilities=softmax(_logits(head.probabilities), chosen.temperature),
+                thresholds=np.broadcast_to(thresholds, head.probabilities.shape).copy(),
+            )
+        )
+    return replace(table, heads=tuple(heads))
+
+
+def _logits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logits up to a constant for each film, which no softmax sees."""
+    logits: NDArray[np.float64] = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    return logits
 
 
 def fit_temperature(logits: NDArray[np.floating], true: NDArray[np.int64]) -> float:

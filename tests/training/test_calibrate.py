@@ -2,10 +2,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import score_tables as made
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.calibrate import calibrate, fit_temperature, operating_point, softmax, truth
+from training.calibrate import (
+    calibrate,
+    calibrate_table,
+    fit_temperature,
+    operating_point,
+    recalibrated,
+    softmax,
+    truth,
+)
 from training.corpus import CorpusError
 
 
@@ -66,3 +75,27 @@ def test_a_target_that_ends_between_films_is_not_rounded_down_or_up_by_floating_
     scores = np.arange(10) / 10
     assert operating_point(scores, np.ones(10, bool), 0.7).threshold == 0.3
     assert "specificity" not in operating_point(scores, np.ones(10, bool), 0.7).chosen
+
+
+def test_a_table_is_calibrated_as_its_logits_would_be():
+    cases = made.cohorts(films_of_each=30)
+    table = made.table(cases, made.drawn(cases, lead=2.0))
+    chosen = calibrate_table(table, target=0.9)
+    again = recalibrated(table, chosen)
+    labels = [case.label for case in cases]
+    for head, before in zip(again.heads, table.heads, strict=True):
+        logits = np.log(before.probabilities) + 7
+        assert chosen[head.head] == calibrate(logits, labels, head.labels, 0.9)
+        np.testing.assert_allclose(head.probabilities, softmax(logits, chosen[head.head].temperature))
+        assert head.thresholds[0].tolist() == [point.threshold for point in chosen[head.head].points]
+        assert (head.probabilities.argmax(axis=1) == before.probabilities.argmax(axis=1)).all()
+        for index, label in enumerate(head.labels):
+            passed = head.probabilities[:, index] >= head.thresholds[:, index]
+            assert passed[np.array(labels) == label].mean() >= 0.9
+
+
+def test_a_score_of_nothing_can_be_calibrated():
+    cases = tuple(made.case(i, label) for i, label in enumerate(made.HEADS["binary"]))
+    table = made.table(cases, (made.scores("binary", made.HEADS["binary"], [[1.0, 0.0], [0.0, 1.0]]),))
+    again = recalibrated(table, calibrate_table(table))
+    assert np.isfinite(again.heads[0].probabilities).all()
