@@ -6,8 +6,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from radiographs import synthetic_chest
 
-__all__ = ["deepcovid", "save_weights", "scramble"]
+__all__ = ["deepcovid", "save_weights"]
 
 
 def deepcovid(size: int, *, nested: bool):
@@ -25,23 +26,35 @@ def deepcovid(size: int, *, nested: bool):
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.3)(x)
     network = keras.Model(inputs, layers.Dense(1, activation="sigmoid", name="last")(x))
-    scramble(network)
+    _scramble(network)
+    _spread(network, keras.Model(inputs, x), size)
     return network
 
 
-def scramble(network) -> None:
-    """Draw weights for which features neither vanish nor explode and scores differ from image to image."""
+def _spread(network, pooled, size: int) -> None:
+    """Set the head so that images of different kinds have scores apart, none of them near 0 or 1."""
+    noise = np.random.default_rng(1).random((size, size))
+    kinds = np.stack([np.stack([kind] * 3, axis=-1) for kind in (synthetic_chest(size, size, 1), noise)])
+    features = pooled.predict((kinds - 0.45) / 0.225, verbose=0)
+    kernel = np.random.default_rng(2).normal(size=(features.shape[1], 1))
+    logits = features @ kernel
+    scale = 2 / np.ptp(logits)
+    network.get_layer("last").set_weights([kernel * scale, -scale * logits.mean(axis=0)])
+
+
+def _scramble(network) -> None:
+    """Draw weights for which features neither vanish nor explode."""
     rng = np.random.default_rng(11)
     for weight in network.weights:
         name, shape = weight.path.rpartition("/")[2], weight.shape
         if name == "kernel":
             drawn = rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
         elif name == "gamma":
-            drawn = rng.uniform(0.4, 0.8, shape)
+            drawn = rng.uniform(0.6, 0.9, shape)
         elif name == "moving_variance":
             drawn = rng.uniform(0.5, 2.0, shape)
         else:
-            drawn = rng.normal(0, 0.1, shape)
+            drawn = rng.normal(0, 0.02, shape)
         weight.assign(drawn.astype(np.float32))
 
 
@@ -51,9 +64,10 @@ def save_weights(network, path: Path) -> None:
         file.attrs["layer_names"] = [layer.name.encode() for layer in network.layers]
         for layer in network.layers:
             group = file.create_group(layer.name)
-            names = [f"{_within(weight.path, layer.name)}:0" for weight in layer.weights]
+            weights = [*layer.trainable_weights, *layer.non_trainable_weights]
+            names = [f"{_within(weight.path, layer.name)}:0" for weight in weights]
             group.attrs["weight_names"] = [name.encode() for name in names]
-            for name, weight in zip(names, layer.weights, strict=True):
+            for name, weight in zip(names, weights, strict=True):
                 group[name] = np.asarray(weight)
 
 
