@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SPLITS", "folds", "group_weights", "split_by_patient"]
+__all__ = ["SPLITS", "fold_parts", "folds", "group_weights", "split_by_patient"]
 
 SPLITS = ("train", "val", "test")
 _SMALLEST_GROUP = 20
@@ -90,6 +90,36 @@ def folds(films: Sequence[Film], count: int, seed: int) -> list[tuple[tuple[Film
         )
         for fold in range(count)
     ]
+
+
+def fold_parts(films: Sequence[Film], fold: str, seed: int) -> dict[str, tuple[Film, ...]]:
+    """
+    Part the films for one turn of a cross-validation; the manifest's splits are ignored.
+
+    Parameters
+    ----------
+    films : sequence of Film
+    fold : str
+        ``2/5``: the second of five.
+    seed : int
+        Of `folds`; the same in every turn, when fitting and when judging.
+
+    Returns
+    -------
+    dict
+        ``test``: the fold. ``val``: as evenly drawn from the other films, by patient. ``train``: the rest.
+
+    Raises
+    ------
+    CorpusError
+        `fold` is written otherwise, or there are too few patients.
+    """
+    number, _, count = fold.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise CorpusError(f"fold {fold!r} is none: write 1/5 to 5/5 for the five of five")
+    rest, test = folds(films, int(count), seed)[int(number) - 1]
+    train, val = folds(rest, int(count), seed)[0]
+    return {"train": train, "val": val, "test": test}
 
 
 def group_weights(films: Sequence[Film]) -> NDArray[np.float64]:

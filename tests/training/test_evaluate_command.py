@@ -118,6 +118,17 @@ def test_scores_of_parts_are_judged_as_the_whole(bundle, corpus, tmp_path):
     assert "val" in read_table(files[0]).manifests[0]
 
 
+def test_folds_pooled_judge_every_film_beside_baselines_of_the_others(bundle, corpus, tmp_path):
+    files = []
+    for fold in ("1/2", "2/2"):
+        files.append(tmp_path / f"fold-{fold[0]}.npz")
+        evaluated(tmp_path, "--bundle", bundle, "--manifest", corpus, "--fold", fold, "--scores", files[-1])
+    pooled = evaluated(tmp_path, "--scores-from", *files)
+    assert pooled["rows"]["all"]["n"] == 72
+    assert pooled["baselines"]["thumbnail"]["rows"]["all"]["n"] == 72
+    assert len(pooled["manifests"]) == 2
+
+
 def test_a_patient_in_two_splits_is_refused(bundle, rewritten, capsys):
     manifest = rewritten(lambda row: row.update(split="test") if row["file"] == "0.png" else None)
     assert cli.main(["evaluate", "--bundle", str(bundle), "--manifest", str(manifest)]) == 1

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.corpus import CorpusError, Film
-from training.splits import folds
+from training.splits import fold_parts, folds
 
 LABELS = ("covid19", "bacterial_pneumonia", "normal")
 SOURCES = ("here", "there")
@@ -81,3 +81,20 @@ def test_fewer_patients_than_folds_are_refused(count):
     films = films_of([("normal", "here", 3)] * 3)
     with pytest.raises(CorpusError, match=f"3 patients cannot be parted into {count} folds"):
         folds(films, count, 0)
+
+
+def test_the_turns_of_a_cross_validation_judge_every_film_once():
+    films = films_of([(label, source, 2) for label in LABELS for source in SOURCES for _ in range(8)])
+    turns = [fold_parts(films, f"{number}/4", 7) for number in range(1, 5)]
+    assert Counter(f.file for turn in turns for f in turn["test"]) == Counter(f.file for f in films)
+    for turn in turns:
+        patients = [{f.patient for f in turn[split]} for split in ("train", "val", "test")]
+        assert sum(map(len, patients)) == len(set.union(*patients)) == 48
+        assert min(map(len, patients)) >= 6
+        assert {(f.label, f.source) for f in turn["val"]} == {(f.label, f.source) for f in films}
+
+
+@pytest.mark.parametrize("fold", ["0/5", "6/5", "5", "a/b", "", "-1/5"])
+def test_a_fold_that_is_none_is_named(fold):
+    with pytest.raises(CorpusError, match="write 1/5 to 5/5"):
+        fold_parts(films_of([("normal", "here", 1)] * 9), fold, 0)

@@ -21,7 +21,7 @@ from training.evaluation.mistakes import picture_of, worst_mistakes
 from training.evaluation.summary import tables
 from training.report import page
 from training.scoring import activation, score
-from training.splits import SPLITS
+from training.splits import SPLITS, fold_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,17 +62,25 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="measure scores that --scores wrote; several files, of different films, are pooled",
     )
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--split",
         choices=_SPLITS,
         default="test",
         help="films to judge, by the manifest's column split; `all` ignores the column (default: test)",
     )
+    which.add_argument(
+        "--fold",
+        metavar="K/N",
+        help="judge the films of this fold of a cross-validation by patient over the whole manifest",
+    )
+    parser.add_argument("--fold-seed", type=int, default=0, help="of the folds (default: 0)")
     parser.add_argument(
         "--baseline-manifest",
         type=Path,
         metavar="PATH",
-        help="fit the trivial baselines on this manifest's split train (default: that of --manifest)",
+        help="fit the trivial baselines on this manifest's split train (default: that of --manifest, or what "
+        "is not in the fold)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure as JSON")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write one page with figures and pictures")
@@ -99,18 +107,24 @@ def _scored(options: argparse.Namespace) -> _Judged:
         raise CorpusError("name a manifest with --manifest, or set CXR_DATA")
     bundle = load_bundle(options.bundle)
     films = read_corpus(options.manifest)
-    judged = _of_split(films, options.split)
-    training = films if options.baseline_manifest is None else read_corpus(options.baseline_manifest)
+    if options.fold:
+        described = f"fold {options.fold}, seed {options.fold_seed}"
+        parts = fold_parts(films, options.fold, options.fold_seed)
+        judged, training = parts["test"], parts["train"]
+    else:
+        described = "all films" if options.split == "all" else f"split {options.split}"
+        judged, training = _of_split(films, options.split), _training(films)
+    if options.baseline_manifest is not None:
+        training = _training(read_corpus(options.baseline_manifest))
     engine = load_engine(bundle, "auto")
     digest = hashlib.sha256(manifest_path(options.manifest).read_bytes()).hexdigest()
-    table = score(bundle, judged, f"{digest} {options.split}", engine=engine)
-    baselines = fit_baselines(
-        [film for film in training if film.split == "train"],
-        judged,
-        {head.head: head.labels for head in table.heads},
-    )
-    described = "all films" if options.split == "all" else f"split {options.split}"
+    table = score(bundle, judged, f"{digest} {described}", engine=engine)
+    baselines = fit_baselines(training, judged, {head.head: head.labels for head in table.heads})
     return _Judged(table=table.with_baselines(baselines), films=judged, engine=engine, described=described)
+
+
+def _training(films: Sequence[Film]) -> tuple[Film, ...]:
+    return tuple(film for film in films if film.split == "train")
 
 
 def _of_split(films: Sequence[Film], split: str) -> tuple[Film, ...]:
