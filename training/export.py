@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import tempfile
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxr_pacs.inference import load_engine
 from cxr_pacs.inference.bundle import MANIFEST, load_bundle, pack_weights
 from cxr_pacs.inference.manifest import (
     Code,
@@ -23,15 +25,16 @@ from cxr_pacs.inference.manifest import (
     Training,
     WeightsFile,
 )
-from cxr_pacs.inference.network import build_network, write_weights
-from training.calibrate import fit_temperature, operating_point, softmax, truth
-from training.corpus import squash_all
-from training.evaluate import HeadScores, report
-from training.loop import DEVIATION, HEADS, MEAN, logits
+from training.baselines import fit_baselines
+from training.calibrate import Calibration, OperatingPoint, calibrate_table, recalibrated
+from training.claims import claims
+from training.evaluation import evaluate, metrics
+from training.recipe import HEADS
+from training.scoring import score
+from training.toml import to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 
     Weights = Mapping[str, NDArray[np.floating[Any]]]
 
-__all__ = ["Fitted", "Release", "export", "to_toml"]
+__all__ = ["Fitted", "Release", "export"]
 
 _NAMESPACE = uuid.UUID("662f1a4c-5f0e-4a56-9d59-2f3c1a7b5d10")
 _WEIGHTS = "weights.npz"
@@ -88,32 +91,69 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """Weights with the architecture that they fit and the side of the square they were fitted at."""
+    """Weights, the architecture that they fit, and what they were fitted to see.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    weights : mapping of str to float ndarray
+    size : int
+        Side of the input square, pixels.
+    mean, deviation : tuple of 3 float
+        Of the P-values.
+    """
 
     architecture: Architecture
     weights: Weights
     size: int
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    deviation: tuple[float, ...] = (0.25, 0.25, 0.25)
 
 
 def export(fitted: Fitted, parts: Mapping[str, Sequence[Film]], release: Release, out: Path) -> Bundle:
     """
     Write the bundle into the folder `out` and read it back.
 
-    Temperatures and thresholds come from ``parts["val"]``; the figures are those of the float16 weights.
+    Every score comes from the engine that serves, with the float16 weights. Temperatures and thresholds are
+    chosen on ``parts["val"]``; figures and claims are those of ``parts["test"]``, beside trivial baselines
+    fitted on ``parts["train"]``.
     """
     packed = pack_weights(fitted.weights)
-    halves = {name: array.astype(np.float16) for name, array in fitted.weights.items()}
-    network = build_network(fitted.architecture, MEAN, DEVIATION)
-    write_weights(network, halves)
-    judged = [*parts["val"], *parts["test"]]
-    said = logits(network, squash_all(judged, fitted.size))
-    heads, judgements = [], []
-    for head, labels in HEADS.items():
-        table, scores = _calibrated(head, labels, said[head][: len(parts["val"])], parts["val"], said[head])
-        heads.append(table)
-        judgements.append(HeadScores.of(table, dict(zip(judged, scores, strict=True))))
-    digest = hashlib.sha256(packed).hexdigest()
-    manifest = Manifest(
+    draft = _draft(fitted, parts["train"], release, hashlib.sha256(packed).hexdigest())
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = _write(Path(folder), draft, packed)
+    engine = load_engine(bundle, "auto")
+    chosen = calibrate_table(score(bundle, parts["val"], engine=engine))
+    table = recalibrated(score(bundle, parts["test"], engine=engine), chosen)
+    baselines = fit_baselines(parts["train"], parts["test"], {head.head: head.labels for head in table.heads})
+    evaluation = evaluate(table.with_baselines(baselines))
+    manifest = draft.model_copy(
+        update={
+            "heads": tuple(_head(head.head, head.labels, chosen[head.head]) for head in table.heads),
+            "metrics": metrics(evaluation, "test"),
+            "claims": claims(evaluation, "test split"),
+        }
+    )
+    return _write(out, manifest, packed)
+
+
+def _write(folder: Path, manifest: Manifest, packed: bytes) -> Bundle:
+    """Write a bundle, and read it back whole and checked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _WEIGHTS).write_bytes(packed)
+    (folder / MANIFEST).write_text(to_toml(manifest.model_dump(mode="json")), encoding="utf-8")
+    return load_bundle(folder)
+
+
+def _draft(fitted: Fitted, train: Sequence[Film], release: Release, digest: str) -> Manifest:
+    """Write the manifest as far as it is known before the first film is scored."""
+    plain = {
+        head: Calibration(
+            temperature=1.0, points=(OperatingPoint(threshold=0.5, chosen="not yet"),) * len(labels)
+        )
+        for head, labels in HEADS.items()
+    }
+    return Manifest(
         name=release.name,
         version=release.version,
         manufacturer=release.manufacturer,
@@ -124,38 +164,24 @@ def export(fitted: Fitted, parts: Mapping[str, Sequence[Film]], release: Release
         network=Network(
             layout="resnet-v1", stages=fitted.architecture.stages, width=fitted.architecture.width
         ),
-        preprocessing=Preprocessing(identifier=f"squash-area-{fitted.size}", mean=MEAN, deviation=DEVIATION),
-        weights=WeightsFile(file=_WEIGHTS, sha256=digest),
-        heads=tuple(heads),
-        training=Training(
-            procedure=release.procedure, seed=release.seed, sources=tuple(_sources(parts["train"]))
+        preprocessing=Preprocessing(
+            identifier=f"squash-area-{fitted.size}", mean=fitted.mean, deviation=fitted.deviation
         ),
-        metrics=report(judgements, parts),
+        weights=WeightsFile(file=_WEIGHTS, sha256=digest),
+        heads=tuple(_head(head, labels, plain[head]) for head, labels in HEADS.items()),
+        training=Training(procedure=release.procedure, seed=release.seed, sources=tuple(_sources(train))),
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / _WEIGHTS).write_bytes(packed)
-    (out / MANIFEST).write_text(to_toml(manifest.model_dump(mode="json")), encoding="utf-8")
-    return load_bundle(out)
 
 
-def _calibrated(
-    head: str,
-    labels: Sequence[str],
-    val_logits: NDArray[np.float32],
-    val: Sequence[Film],
-    all_logits: NDArray[np.float32],
-) -> tuple[Head, NDArray[np.float64]]:
-    """Give the head's table, calibrated on the validation films, and the scores of all films."""
-    true = truth([film.label for film in val], labels)
-    temperature = fit_temperature(val_logits, true)
-    known = true >= 0
-    val_scores = softmax(val_logits[known], temperature)
-    tables = []
-    for index, label in enumerate(labels):
-        point = operating_point(val_scores[:, index], true[known] == index)
-        tables.append(Label(name=label, code=_CODES[label], threshold=point.threshold, chosen=point.chosen))
-    table = Head(name=head, temperature=temperature, labels=tuple(tables))
-    return table, softmax(all_logits, temperature)
+def _head(head: str, labels: Sequence[str], calibration: Calibration) -> Head:
+    return Head(
+        name=head,
+        temperature=calibration.temperature,
+        labels=tuple(
+            Label(name=label, code=_CODES[label], threshold=point.threshold, chosen=point.chosen)
+            for label, point in zip(labels, calibration.points, strict=True)
+        ),
+    )
 
 
 def _sources(films: Iterable[Film]) -> Iterable[Source]:
@@ -171,33 +197,3 @@ def _sources(films: Iterable[Film]) -> Iterable[Source]:
             images=len(members),
             patients=len({film.patient for film in members}),
         )
-
-
-def to_toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
-    """Write nested tables as TOML: plain values first, then tables and arrays of tables; codes inline."""
-    plain = {k: v for k, v in table.items() if not _is_table(v) and not _is_tables(v)}
-    lines = [f"{key} = {_value(value)}" for key, value in plain.items()]
-    for key, value in table.items():
-        name = ".".join((*path, key))
-        if _is_table(value):
-            lines += ["", f"[{name}]", to_toml(value, (*path, key))]
-        elif _is_tables(value):
-            for entry in value:
-                lines += ["", f"[[{name}]]", to_toml(entry, (*path, key))]
-    return "\n".join(lines) + ("" if path else "\n")
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() != Code.model_fields.keys()
-
-
-def _is_tables(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and _is_table(value[0])
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)  # a TOML basic string, integer, float or boolean
