@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from radiographs import synthetic_chest
 
-__all__ = ["deepcovid", "save_weights"]
+__all__ = ["deepcovid", "save_weights", "scramble"]
 
 
 def deepcovid(size: int, *, nested: bool):
@@ -26,7 +26,7 @@ def deepcovid(size: int, *, nested: bool):
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.3)(x)
     network = keras.Model(inputs, layers.Dense(1, activation="sigmoid", name="last")(x))
-    _scramble(network)
+    scramble(network)
     _spread(network, keras.Model(inputs, x), size)
     return network
 
@@ -42,7 +42,7 @@ def _spread(network, pooled, size: int) -> None:
     network.get_layer("last").set_weights([kernel * scale, -scale * logits.mean(axis=0)])
 
 
-def _scramble(network) -> None:
+def scramble(network) -> None:
     """Draw weights for which features neither vanish nor explode."""
     rng = np.random.default_rng(11)
     for weight in network.weights:

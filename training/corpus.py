@@ -16,11 +16,10 @@ import numpy as np
 from pydicom import dcmread
 
 from cxr_pacs.errors import UnreadablePixels
-from cxr_pacs.inference.preprocessing import area_average
 from cxr_pacs.radiograph import read_radiograph, valid_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -34,8 +33,6 @@ __all__ = [
     "manifest_path",
     "read_corpus",
     "scan",
-    "squash_all",
-    "squash_square",
 ]
 
 LABELS = ("covid19", "bacterial_pneumonia", "normal")
@@ -277,13 +274,3 @@ def _dicom(written: bytes, file: str) -> NDArray[np.float32]:
         raise CorpusError(f"{file} cannot be rendered: {error}") from error
     part, _ = valid_part(radiograph)
     return part
-
-
-def squash_square(pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
-    """Average the areas of `pixels` onto a square of `size`, as P-values in 0..1."""
-    return area_average(pixels.astype(np.float32) / np.float32(255), (size, size))
-
-
-def squash_all(films: Iterable[Film], size: int) -> NDArray[np.float32]:
-    """Every whole film as the network will see it: float32 [films, size, size]."""
-    return np.stack([area_average(film.p_values(), (size, size)) for film in films])

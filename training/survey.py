@@ -56,8 +56,8 @@ class Survey:
 def survey(scan: Scan) -> Survey:
     """Count the films of a scan and check each against all others."""
     lines = list(zip(scan.lines, scan.films, strict=True))
-    errors = [*scan.problems, *_wrong_splits(lines)]
-    remarks = list(_doubtful_cohorts(lines))
+    errors = [*scan.problems, *_named_twice(lines), *_wrong_splits(lines)]
+    remarks = [*_doubtful_cohorts(lines), *_blank(lines)]
     for problem, grave in _alike(lines):
         (errors if grave else remarks).append(problem)
     return Survey(
@@ -75,6 +75,13 @@ def _groups(films: Sequence[Film]) -> Iterator[Group]:
         yield Group(
             label=label, source=source, split=split, images=len(patients), patients=len(set(patients))
         )
+
+
+def _named_twice(lines: Sequence[_Line]) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for line, film in lines:
+        if (other := first.setdefault(film.file, line)) != line:
+            yield Problem(line=line, text=f"file {film.file} is named on line {other} already")
 
 
 def _wrong_splits(lines: Sequence[_Line]) -> Iterator[Problem]:
@@ -96,10 +103,18 @@ def _doubtful_cohorts(lines: Sequence[_Line]) -> Iterator[Problem]:
             yield Problem(line=line, text=f"age {film.age:g} does not go with cohort {film.cohort!r}")
 
 
+def _blank(lines: Sequence[_Line]) -> Iterator[Problem]:
+    for line, film in lines:
+        if film.pixels.min() == film.pixels.max():
+            yield Problem(line=line, text=f"image {film.file} shows nothing: all its pixels are the same")
+
+
 def _alike(lines: Sequence[_Line]) -> Iterator[tuple[Problem, bool]]:
     """Each pair of like films as a problem of its second, and whether it is an error."""
     for pair in find_duplicates([film for _, film in lines]):
         (line, one), (again, other) = lines[pair.first], lines[pair.second]
+        if one.file == other.file:
+            continue
         differing = [
             what
             for what, differs in (

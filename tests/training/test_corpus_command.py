@@ -4,6 +4,8 @@ import csv
 import json
 import shutil
 
+import cv2
+import numpy as np
 import pytest
 from brightness_corpus import write_manifest
 
@@ -70,7 +72,17 @@ def test_a_patient_in_two_splits_is_an_error_that_names_nobody(folder):
     assert error["line"] == 5
 
 
+def test_a_file_that_is_named_twice_is_an_error(folder):
+    spoil(folder, lambda rows: rows[3].update(file=rows[0]["file"]))
+    status, found = run(folder)
+    assert status == 1
+    assert found["errors"] == [{"line": 5, "text": "file 0.png is named on line 2 already"}]
+    assert found["remarks"] == []
+
+
 def test_what_a_person_should_look_at_is_no_error(folder):
+    cv2.imwrite(str(folder / "71.png"), np.full((9, 9), 7, np.uint8))
+
     def change(rows):
         rows[0].update(age="7")
         rows[1].update(cohort="unknown")
@@ -84,6 +96,7 @@ def test_what_a_person_should_look_at_is_no_error(folder):
         (2, "age 7 does not go with cohort "),
         (3, "cohort 'unknown' is none of ad"),
         (5, "shows the same picture as line"),
+        (73, "image 71.png shows nothing: al"),
     ]
 
 
