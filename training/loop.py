@@ -1,255 +1,237 @@
-"""Fits the network: a few stages, each with its own image size, length, learning rate and augmentation."""
+"""The fit itself: batches, objective, epochs, checkpoints; how long and at what rate is in `recipe`."""
 
 from __future__ import annotations
 
+import io
 import json
-import logging
-import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import keras
 import numpy as np
-import tensorflow as tf
 
-from cxr_pacs.inference.architecture import Architecture
-from cxr_pacs.inference.bundle import pack_weights
-from cxr_pacs.inference.network import build_network, read_weights, write_weights
-from training.augment import Augmentation, augment
-from training.corpus import Film, squash_all
+from cxr_pacs.inference.network import FEATURES
+from cxr_pacs.inference.preprocessing import BLANK, area_average
+from training.augment import augment
+from training.recipe import HEADS, Plan, Stage
 from training.splits import group_weights
+from training.steppers import Setting, stepper
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    Weights = Mapping[str, NDArray[np.floating[Any]]]
+    from training.packed import Packed
 
-__all__ = ["HEADS", "RECIPE", "RESNET50", "Plan", "Stage", "describe", "fit", "logits"]
+    Arrays = Mapping[str, NDArray[Any]]
+    Batch = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
 
-HEADS = {
-    "binary": ("covid19", "bacterial_pneumonia"),
-    "multiclass": ("covid19", "bacterial_pneumonia", "normal"),
-}
-RESNET50 = Architecture(
-    stages=(3, 4, 6, 3), width=64, heads=tuple((head, len(labels)) for head, labels in HEADS.items())
-)
-MEAN, DEVIATION = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-_BATCH = 16
-_WARM_UP = 0.08
-_log = logging.getLogger(__name__)
+__all__ = ["Fit", "logits", "served"]
+
+_INSIDE = "inside"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """One cosine cycle: image `size` in pixels, `passes` over images, peak learning rate, label smoothing."""
+class _Progress:
+    """Where a fit stands: so many epochs of a stage are done, with these weights and this optimiser."""
 
-    size: int
-    passes: int
-    learning_rate: float
-    smoothing: float
-    augmentation: Augmentation
-
-    def rate(self, progress: float) -> float:
-        """Learning rate after the share `progress` of the stage: a short warm-up, then half a cosine."""
-        if progress < _WARM_UP:
-            return self.learning_rate * progress / _WARM_UP
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)))
+    stage: int = 0
+    epoch: int = 0
+    weights: Arrays | None = None
+    optimizer: Arrays | None = None
 
 
-_STRONG = Augmentation(crop=0.25, turn=10, gamma=0.35, contrast=0.15)
-_MILD = Augmentation(crop=0.12, turn=5, gamma=0.2, contrast=0.1)
-RECIPE = (
-    Stage(size=96, passes=11_000, learning_rate=5e-4, smoothing=0.1, augmentation=_STRONG),
-    Stage(size=96, passes=10_000, learning_rate=2e-4, smoothing=0.1, augmentation=_STRONG),
-    Stage(size=160, passes=6_000, learning_rate=2e-4, smoothing=0.05, augmentation=_MILD),
-)
-
-
-def describe(stages: Sequence[Stage]) -> str:
-    """Say in one sentence how `fit` goes through `stages`."""
-    passes = ", ".join(f"{s.passes} at {s.size} px with peak rate {s.learning_rate:g}" for s in stages)
-    return (
-        f"From random weights, AdamW in bfloat16, batches of {_BATCH} drawn evenly from groups of class and "
-        f"source, small groups less often; cosine cycles of images passed: {passes}; averaged weights, batch "
-        "statistics of the training films."
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to fit: the architecture, the stages, the seed, and where checkpoints go."""
-
-    architecture: Architecture
-    stages: tuple[Stage, ...]
-    seed: int
-    out: Path
-
-
-class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]  # untyped
-    """Batch normalisation in one kernel when training: a third faster on a CPU, same weights."""
-
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:  # noqa: FBT001
-        """Normalise by the batch when training, by the moving statistics else."""
-        if not training:
-            return super().call(inputs, training=training, mask=mask)
-        outputs, mean, variance, *_ = tf.compat.v1.nn.fused_batch_norm(
-            inputs, self.gamma, self.beta, epsilon=self.epsilon, is_training=True
-        )
-        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
-        return outputs
-
-
-class _Group:
-    """Some of the network's variables with their optimiser and the `factor` of its learning rate."""
-
-    def __init__(self, variables: Sequence[keras.Variable], indices: Sequence[int], *, factor: float) -> None:
-        self.indices = indices
-        self.variables = [variables[i] for i in indices]
-        self.factor = factor
-        self.optimizer = keras.optimizers.AdamW(
-            weight_decay=0.05, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99
-        )
-        self.optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        self.optimizer.build(self.variables)
-
-
-class _Trainer:
-    """A network in bfloat16 with its optimiser and the moving average of its weights."""
-
-    def __init__(self, architecture: Architecture) -> None:
-        keras.config.set_dtype_policy("mixed_bfloat16")
-        self.network = build_network(architecture, MEAN, DEVIATION, normalisation=FusedBatchNormalization)
-        keras.config.set_dtype_policy("float32")
-        heads = {head for head, _ in architecture.heads}
-        variables = self.network.trainable_variables
-        in_head = [variable.path.partition("/")[0] in heads for variable in variables]
-        self._groups = (
-            _Group(variables, [i for i, head in enumerate(in_head) if not head], factor=1.0),
-            # All pooled features are positive, so a head's weights move a logit together: 2048 steps at once.
-            _Group(variables, [i for i, head in enumerate(in_head) if head], factor=0.1),
-        )
-        # One fused pass over all weights: as separate kernels it takes as long as the gradient itself.
-        self._apply = tf.function(self._update, jit_compile=True)
-        self._gradient = tf.function(self._differentiate, reduce_retracing=True)
-
-    def step(self, images: NDArray[np.float32], targets: Weights, rate: float) -> float:
-        """One batch; gives the loss."""
-        for group in self._groups:
-            group.optimizer.learning_rate.assign(rate * group.factor)
-        gradients, loss = self._gradient(tf.constant(images), {h: tf.constant(t) for h, t in targets.items()})
-        self._apply(gradients)
-        return float(loss)
-
-    def _differentiate(
-        self, images: tf.Tensor, targets: Mapping[str, tf.Tensor]
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        with tf.GradientTape() as tape:
-            outputs = self.network(images, training=True)
-            # A film outside a head's labels has a target of zeros and so no share in that head's loss.
-            loss = tf.add_n(
-                [
-                    tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(target, outputs[head]))
-                    / tf.maximum(tf.reduce_sum(target), 1.0)
-                    for head, target in targets.items()
-                ]
-            )
-        return tape.gradient(loss, self.network.trainable_variables), loss
-
-    def _update(self, gradients: Sequence[tf.Tensor]) -> None:
-        for group in self._groups:
-            group.optimizer.apply([gradients[i] for i in group.indices])
-
-    def averaged(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Average the weights over the steps, with batch statistics taken anew over `images`."""
-        live = read_weights(self.network)
-        for group in self._groups:
-            group.optimizer.finalize_variable_values(group.variables)
-        norms = [layer for layer in self.network.layers if isinstance(layer, FusedBatchNormalization)]
-        momentum = norms[0].momentum
-        for seen, start in enumerate(range(0, len(images), 2 * _BATCH)):
-            for layer in norms:
-                layer.momentum = seen / (seen + 1)
-            self.network(images[start : start + 2 * _BATCH], training=True)
-        for layer in norms:
-            layer.momentum = momentum
-        average = read_weights(self.network)
-        write_weights(self.network, live)
-        return average
-
-
-def fit(films: Sequence[Film], plan: Plan, initial: Weights | None = None) -> dict[str, NDArray[np.float32]]:
-    """
-    Fit the network on `films`.
+class Fit:
+    """One fit in its run folder; started again there, it goes on after the last whole epoch.
 
     Parameters
     ----------
-    films : sequence of Film
+    films : Packed
         The training split alone.
     plan : Plan
-        After each stage its averaged weights lie in ``plan.out/stage-N.npz``.
-    initial : mapping, optional
-        Weights to start from; random ones else.
-
-    Returns
-    -------
-    dict
-        Averaged weights after the last stage, float32, under ``layer/weight``.
+    run : Path
+        Where ``checkpoint.npz`` and ``log.jsonl`` lie.
     """
-    keras.utils.set_random_seed(plan.seed)
-    rng = np.random.default_rng(plan.seed)
-    trainer = _Trainer(plan.architecture)
-    if initial is not None:
-        write_weights(trainer.network, initial)
-    plan.out.mkdir(parents=True, exist_ok=True)
-    chances = group_weights(films)
-    weights: dict[str, NDArray[np.float32]] = {}
-    for number, stage in enumerate(plan.stages, start=1):
-        _run_stage(trainer, films, chances, stage, rng)
-        weights = trainer.averaged(squash_all(rng.permutation(np.array(films, dtype=object)), stage.size))
-        (plan.out / f"stage-{number}.npz").write_bytes(pack_weights(weights))
-    return weights
 
+    def __init__(self, films: Packed, plan: Plan, run: Path) -> None:
+        self._films, self._plan, self._run = films, plan, run
+        self._chances = group_weights(films.labels.tolist(), films.sources.tolist())
 
-def _run_stage(
-    trainer: _Trainer,
-    films: Sequence[Film],
-    chances: NDArray[np.float64],
-    stage: Stage,
-    rng: np.random.Generator,
-) -> None:
-    steps = max(1, stage.passes // _BATCH)
-    started, losses = time.monotonic(), []
-    for step in range(steps):
-        drawn = [films[i] for i in rng.choice(len(films), _BATCH, p=chances)]
-        images = np.stack([augment(film.pixels, stage.size, stage.augmentation, rng) for film in drawn])
-        targets = {head: _targets(drawn, labels, stage.smoothing) for head, labels in HEADS.items()}
-        losses.append(trainer.step(images, targets, stage.rate((step + 1) / (steps + 1))))
-        if (step + 1) % 50 == 0 or step + 1 == steps:
-            speed = (step + 1) * _BATCH / (time.monotonic() - started)
+    def weights(self, report: Callable[[dict[str, Any]], None]) -> dict[str, NDArray[np.float32]]:
+        """
+        Fit, or take up what was begun.
+
+        Parameters
+        ----------
+        report : callable
+            Told after every epoch: stage, size, epoch, of, loss, rate, images_per_second.
+
+        Returns
+        -------
+        dict
+            Averaged weights after the last stage, float32, under ``layer/weight``.
+        """
+        keras.utils.set_random_seed(self._plan.seed)
+        progress = self._taken_up() or _Progress(weights=self._plan.start)
+        while progress.stage < len(self._plan.stages):
+            progress = self._go_through(progress, report)
+        return dict(progress.weights or {})
+
+    def _go_through(self, progress: _Progress, report: Callable[[dict[str, Any]], None]) -> _Progress:
+        """Do the rest of one stage; its averaged weights are what the next one starts from."""
+        plan, stage = self._plan, self._plan.stages[progress.stage]
+        moves = stepper(_setting(plan, stage), progress.weights)
+        if progress.optimizer:
+            moves.restore(progress.optimizer)
+        steps, epochs = plan.steps(stage), plan.epochs(stage)
+        for epoch in range(progress.epoch, epochs):
+            started, losses, rate = time.monotonic(), [], 0.0
+            for step, (images, targets) in enumerate(self._batches(stage, (progress.stage, epoch)), start=1):
+                rate = stage.rate((epoch * steps + step) / (epochs * steps + 1))
+                losses.append(moves.step(images, targets, rate))
+            self._keep(
+                _Progress(
+                    stage=progress.stage, epoch=epoch + 1, weights=moves.weights(), optimizer=moves.state()
+                )
+            )
             line = {
+                "stage": progress.stage + 1,
                 "size": stage.size,
-                "step": step + 1,
-                "of": steps,
-                "loss": round(float(np.mean(losses[-50:])), 4),
+                "epoch": epoch + 1,
+                "of": epochs,
+                "loss": round(float(np.mean(losses)), 4),
+                "rate": float(f"{rate:.3g}"),
+                "images_per_second": round(steps * plan.batch / (time.monotonic() - started), 1),
             }
-            _log.info(json.dumps(line | {"images_per_second": round(speed, 1)}))
+            with (self._run / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            report(line)
+        moves.settle(self._settling(stage.size))
+        done = _Progress(stage=progress.stage + 1, epoch=0, weights=moves.weights())
+        self._keep(done)
+        return done
+
+    def _batches(self, stage: Stage, place: tuple[int, int]) -> Iterator[Batch]:
+        """Draw an epoch's batches; they depend on seed and place alone, so a fit can be taken up anywhere."""
+        rng = np.random.default_rng((self._plan.seed, *place))
+        films, batch = self._films, self._plan.batch
+        cells = self._plan.architecture.stride
+
+        def draw() -> Batch:
+            drawn = rng.choice(len(films), batch, p=self._chances)
+            made = [augment(films.views[i], stage.size, stage.augmentation, rng) for i in drawn]
+            targets = {
+                head: _smoothed(films.labels[drawn], labels, stage.smoothing)
+                for head, labels in HEADS.items()
+            }
+            targets[_INSIDE] = np.stack([_at_cells(lungs, cells) for _, lungs in made])
+            return np.stack([image for image, _ in made]), targets
+
+        # One thread draws while the network moves; one alone, so that draws keep their order.
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(draw)
+            for _ in range(self._plan.steps(stage) - 1):
+                ready, coming = coming, pool.submit(draw)
+                yield ready.result()
+            yield coming.result()
+
+    def _settling(self, size: int) -> Iterator[NDArray[np.float32]]:
+        """Give the training films as they are served, shuffled, in batches."""
+        order = np.random.default_rng(self._plan.seed).permutation(len(self._films))
+        batch = 2 * self._plan.batch
+        for start in range(0, len(order), batch):
+            yield served(self._films.views[order[start : start + batch]], size)
+
+    def _keep(self, progress: _Progress) -> None:
+        arrays = {
+            f"{kind}:{name}": value
+            for kind in ("weights", "optimizer")
+            for name, value in (getattr(progress, kind) or {}).items()
+        }
+        stream = io.BytesIO()
+        np.savez(stream, at=np.array((progress.stage, progress.epoch)), **arrays)
+        self._run.mkdir(parents=True, exist_ok=True)
+        fresh = self._run / "checkpoint.new"
+        fresh.write_bytes(stream.getvalue())
+        fresh.replace(self._run / "checkpoint.npz")
+
+    def _taken_up(self) -> _Progress | None:
+        try:
+            with np.load(self._run / "checkpoint.npz", allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except FileNotFoundError:
+            return None
+        stage, epoch = arrays.pop("at").tolist()
+        kinds: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "optimizer": {}}
+        for key, value in arrays.items():
+            kind, _, name = key.partition(":")
+            kinds[kind][name] = value
+        return _Progress(stage=stage, epoch=epoch, **kinds)
 
 
-def _targets(films: Sequence[Film], labels: Sequence[str], smoothing: float) -> NDArray[np.float32]:
+def _setting(plan: Plan, stage: Stage) -> Setting:
+    ops = keras.ops
+
+    def objective(outputs: Mapping[str, Any], targets: Mapping[str, Any], kernels: Mapping[str, Any]) -> Any:
+        """Cross-entropy of every head, and the share of its positive activation maps outside the lungs."""
+        loss = 0.0
+        outside = 1.0 - targets[_INSIDE][..., None]
+        for head in HEADS:
+            target = targets[head]
+            # A film outside a head's labels has a target of zeros and so no share in that head's loss.
+            entropy = ops.categorical_crossentropy(target, outputs[head], from_logits=True)
+            loss += ops.sum(entropy) / ops.maximum(ops.sum(target), 1.0)
+            maps = ops.relu(ops.matmul(outputs[FEATURES], kernels[head]))
+            astray = ops.sum(maps * outside, axis=(1, 2)) / (ops.sum(maps, axis=(1, 2)) + 1e-3)
+            loss += stage.outside * ops.mean(astray)
+        return loss
+
+    last = f"conv{len(plan.architecture.stages) + 1}_"
+
+    def moves(layer: str) -> bool:
+        return stage.thawed == "all" or layer in HEADS or (stage.thawed == "last" and layer.startswith(last))
+
+    return Setting(
+        architecture=plan.architecture,
+        mean=plan.mean,
+        deviation=plan.deviation,
+        objective=objective,
+        moves=moves,
+        weight_decay=plan.weight_decay,
+    )
+
+
+def _smoothed(truth: NDArray[np.str_], labels: tuple[str, ...], smoothing: float) -> NDArray[np.float32]:
     """Smoothed one-hot rows; zeros for a film whose label the head does not know."""
-    hot = np.array([[film.label == label for label in labels] for film in films], dtype=np.float32)
+    hot = (truth[:, None] == np.array(labels)).astype(np.float32)
     known = hot.sum(axis=1, keepdims=True)
-    rows: NDArray[np.float32] = known * (hot * (1 - smoothing) + smoothing / len(labels))
-    return rows
+    rows = known * (hot * np.float32(1 - smoothing) + np.float32(smoothing / len(labels)))
+    return np.asarray(rows, np.float32)
 
 
-def logits(network: keras.Model, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """Every head's logits of `images` float32 [films, n, n], computed one film at a time as when serving."""
-    call = tf.function(lambda x: network(x, training=False), reduce_retracing=True)
-    rows = [call(tf.constant(images[i : i + 1])) for i in range(len(images))]
-    return {head: np.concatenate([row[head].numpy() for row in rows]) for head in HEADS}
+def _at_cells(mask: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+    """Average the mask around the centre of each feature cell, pixel ``i * stride``."""
+    side = -(-mask.shape[0] // stride)
+    smooth = cv2.blur(mask, (stride, stride), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(smooth[::stride, ::stride][:side, :side], np.float32)
+
+
+def served(views: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+    """Show `views` (packed) as in serving: float32 [films, size, size]."""
+    pixels = views[..., 0].astype(np.float32) / np.float32(255)
+    shown = np.where(views[..., 1] >= 128, pixels, np.float32(BLANK))
+    return np.stack([area_average(one, (size, size)) for one in shown])
+
+
+def logits(network: keras.Model, views: NDArray[np.uint8], size: int) -> dict[str, NDArray[np.float32]]:
+    """Every head's logits of packed `views`, float32 [films, classes]."""
+    rows = [
+        network.predict_on_batch(served(views[start : start + 32], size))
+        for start in range(0, len(views), 32)
+    ]
+    return {head: np.concatenate([row[head] for row in rows]) for head in HEADS}

@@ -122,14 +122,14 @@ def fold_parts(films: Sequence[Film], fold: str, seed: int) -> dict[str, tuple[F
     return {"train": train, "val": val, "test": test}
 
 
-def group_weights(films: Sequence[Film]) -> NDArray[np.float64]:
+def group_weights(labels: Sequence[str], sources: Sequence[str]) -> NDArray[np.float64]:
     """
     Probability of drawing each film so that each group (class and source) comes equally often.
 
     A class that came mostly from one source would else be learned as that source's look. A small group
     counts as `_SMALLEST_GROUP` films, so that no single film is repeated without measure.
     """
-    groups = [(film.label, film.source) for film in films]
+    groups = list(zip(labels, sources, strict=True))
     sizes = Counter(groups)
     weights: NDArray[np.float64] = np.array([1 / max(sizes[group], _SMALLEST_GROUP) for group in groups])
     weights /= weights.sum()
