@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from cxr_pacs.inference import load_engine
@@ -25,7 +26,7 @@ def score(
     bundle: Bundle, films: Sequence[Film], manifest: str = "", *, engine: Engine | None = None
 ) -> ScoreTable:
     """
-    Score every film; shows a progress bar on a terminal.
+    Score every film; a terminal shows a progress bar.
 
     Parameters
     ----------
@@ -43,7 +44,9 @@ def score(
         There is no usable backend.
     """
     engine = engine or load_engine(bundle, "auto")
-    said = [engine.analyse(film.p_values()).findings for film in track(films, "Scoring", transient=True)]
+    console = Console(stderr=True)
+    bar = track(films, "Scoring", console=console, transient=True, disable=not console.is_terminal)
+    said = [engine.analyse(film.p_values()).findings for film in bar]
     heads = []
     for head in bundle.manifest.heads:
         probabilities = np.array([[entry.score for entry in findings.head(head.name)] for findings in said])

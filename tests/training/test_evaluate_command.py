@@ -147,6 +147,7 @@ def test_a_manifest_or_bundle_that_is_not_there_is_one_line(bundle, corpus, tmp_
         ["--bundle", str(bundle), "--manifest", str(tmp_path)],
         ["--bundle", str(tmp_path), "--manifest", str(corpus)],
         ["--scores-from", str(tmp_path / "none.npz")],
+        ["--bundle", str(bundle), "--manifest", str(corpus), "--json", str(tmp_path / "none" / "x.json")],
     ):
         assert cli.main(["evaluate", *arguments]) == 1
         said = capsys.readouterr().err

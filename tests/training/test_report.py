@@ -154,6 +154,16 @@ def test_the_worst_mistake_is_the_surest():
     ]
 
 
+def test_a_class_for_all_else_can_be_mistaken_too():
+    cases = (made.case(0, "normal"), made.case(1, "bacterial_pneumonia"), made.case(2, "covid19"))
+    head = made.scores("covid", ("covid19", "not_covid19"), [[0.9, 0.1], [0.1, 0.9], [0.2, 0.8]])
+    found = worst_mistakes(made.table(cases, (head,)))
+    assert [(m.case.file, m.decided, m.true_score) for m in found] == [
+        ("0.png", "covid19", 0.1),
+        ("2.png", "not_covid19", 0.2),
+    ]
+
+
 def test_the_map_lies_where_it_was_given(corpus):
     films = read_corpus(corpus)
     film = films[0]

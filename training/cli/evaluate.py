@@ -84,11 +84,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure as JSON")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write one page with figures and pictures")
-    parser.add_argument("--scores", type=Path, metavar="FILE", help="write the scores as NPZ")
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        metavar="FILE",
+        help="write scores, labels and patient_id of the films as NPZ, for --scores-from",
+    )
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
+    for path in (options.json, options.html, options.scores):
+        if path is not None and not path.parent.is_dir():
+            raise CorpusError(f"{path} cannot be written: there is no folder {path.parent}")
     judged = _pooled(options) if options.scores_from else _scored(options)
     evaluation = evaluate(judged.table)
     _print(evaluation, judged.described)

@@ -31,6 +31,7 @@ __all__ = [
 
 RESAMPLES = 2000
 BINS = 15
+_BLOCK = 250  # resamples at once, to bound the memory
 Key = tuple[str, str]
 """Name of a figure, and the class that it is of; empty where it is of all."""
 
@@ -180,14 +181,19 @@ def _auroc(
     """Chance that a positive film scores above a negative one, ties counting half (Mann, Whitney 1947)."""
     if positive.all() or not positive.any():
         return np.full(len(weights), np.nan)
-    above = scores[positive, np.newaxis] - scores[np.newaxis, ~positive]
-    wins = (above > 0).astype(np.float32) + np.float32(0.5) * (above == 0)
-    up, down = weights[:, positive], weights[:, ~positive]
-    won = np.einsum("rn,rn->r", up @ wins, down, dtype=np.float64)
-    pairs = up.sum(axis=1, dtype=np.float64) * down.sum(axis=1, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        share: NDArray[np.float64] = won / pairs
-    return share
+    order = np.argsort(scores, kind="stable")
+    ranked, hits = scores[order], positive[order]
+    first = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
+    shares = []
+    for block in np.split(weights, range(_BLOCK, len(weights), _BLOCK)):
+        drawn = block[:, order]
+        # Films of equal score are one step: half of its pairs count.
+        up = np.add.reduceat(drawn * hits, first, axis=1).astype(np.float64)
+        down = np.add.reduceat(drawn * ~hits, first, axis=1).astype(np.float64)
+        below = np.cumsum(down, axis=1) - down / 2
+        with np.errstate(invalid="ignore"):
+            shares.append((up * below).sum(axis=1) / (up.sum(axis=1) * down.sum(axis=1)))
+    return np.concatenate(shares)
 
 
 def bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:

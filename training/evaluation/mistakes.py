@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from training.evaluation.table import class_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -59,15 +61,15 @@ def worst_mistakes(table: ScoreTable, most: int = 12) -> tuple[Mistake, ...]:
     found = []
     for case, scores in zip(table.cases, head.probabilities, strict=True):
         decided = head.labels[int(scores.argmax())]
-        if case.label in head.labels and decided != case.label:
-            true_score = float(scores[head.labels.index(case.label)])
+        true = class_of(case.label, head.labels)
+        if true is not None and decided != head.labels[true]:
             found.append(
                 Mistake(
                     case=case,
                     head=head.head,
                     decided=decided,
                     score=float(scores.max()),
-                    true_score=true_score,
+                    true_score=float(scores[true]),
                 )
             )
     return tuple(sorted(found, key=lambda m: m.true_score - m.score)[:most])
