@@ -84,10 +84,12 @@ def lung_fields(mask: _Mask) -> LungFields | None:
     left, width = _with_margin(across, mask.shape[1])
     middle = (across[0] + across[-1] + 1) / 2
     places = (np.arange(_GRID) + 0.5) / _GRID
-    y, x = top + places[:, None] * height, left + places[None, :] * width
+    x = left + places * width
     inside = np.zeros((_GRID, _GRID), np.bool_)
     for hull in _hulls(mask):
-        inside |= _inside(hull, y, x) | _inside(hull, y, 2 * middle - x)
+        first, last = _span(hull, top + places * height)
+        for seen in (x, 2 * middle - x):
+            inside |= (first <= seen) & (seen <= last)
     distance = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     box = Box(
         top=top / mask.shape[0],
@@ -115,12 +117,13 @@ def _hulls(mask: _Mask) -> Iterator[_Points]:
         yield cv2.convexHull(np.concatenate(corners).astype(np.int32))[:, 0].astype(np.float64)
 
 
-def _inside(hull: _Points, y: _Points, x: _Points) -> _Mask:
-    """Whether each point of the grid `y` [n, 1] by `x` [1, m] lies within all edges of `hull`."""
-    following = np.roll(hull, -1, axis=0)
-    sides = [
-        (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)
-        for (x0, y0), (x1, y1) in zip(hull, following, strict=True)
-    ]
-    crossed = np.stack(sides)
-    return np.asarray((crossed >= 0).all(axis=0) | (crossed <= 0).all(axis=0), np.bool_)
+def _span(hull: _Points, y: NDArray[np.float64]) -> tuple[_Points, _Points]:
+    """Leftmost and rightmost x of `hull` at each height `y`, [n, 1] each; nothing lies between where it ends."""
+    (x0, y0), (x1, y1) = hull.T, np.roll(hull, -1, axis=0).T
+    sloped = y0 != y1
+    x0, y0, x1, y1 = (ends[sloped] for ends in (x0, y0, x1, y1))
+    crossing = x0 + (y[:, None] - y0) * (x1 - x0) / (y1 - y0)
+    crossed = (np.minimum(y0, y1) <= y[:, None]) & (y[:, None] <= np.maximum(y0, y1))
+    left = np.where(crossed, crossing, np.inf).min(axis=1, keepdims=True)
+    right = np.where(crossed, crossing, -np.inf).max(axis=1, keepdims=True)
+    return left, right
