@@ -118,7 +118,7 @@ def _hulls(mask: _Mask) -> Iterator[_Points]:
 
 
 def _span(hull: _Points, y: NDArray[np.float64]) -> tuple[_Points, _Points]:
-    """Leftmost and rightmost x of `hull` at each height `y`, [n, 1] each; nothing lies between where it ends."""
+    """Leftmost and rightmost x of `hull` at each height `y`, [n, 1] each; reversed where it has none."""
     (x0, y0), (x1, y1) = hull.T, np.roll(hull, -1, axis=0).T
     sloped = y0 != y1
     x0, y0, x1, y1 = (ends[sloped] for ends in (x0, y0, x1, y1))
