@@ -99,6 +99,8 @@ class Gateway:
         logger.info(
             "cxr-pacs %s, model %s %s (%s)", __version__, model.name, model.version, model.digest[:12]
         )
+        if not self._engine.claims:
+            logger.warning("the model claims no class for any patient: reports will hold no score")
         logger.info("spool %s", self._settings.spool.path.absolute())
         for destination in self._settings.destination:
             logger.info("destination %s: %s", destination.name, destination.ae_title)

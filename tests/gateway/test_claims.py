@@ -104,6 +104,19 @@ def test_neither_age_nor_reason_is_logged(archive, make_settings, caplog):
     assert "003Y" not in said
 
 
+def test_a_model_without_any_claim_is_told_of_at_the_start(archive, make_settings, caplog):
+    class Unclaimed(BrightEngine):
+        claims = ()
+
+    caplog.set_level("WARNING", logger="cxr_pacs")
+    for engine in (BrightEngine(), Unclaimed()):
+        assert "claims no class" not in caplog.text
+        gateway = Gateway(make_settings(archive), engine)
+        gateway.start()
+        gateway.stop()
+    assert "the model claims no class for any patient" in caplog.text
+
+
 def test_an_adult_and_a_child_of_one_study_share_a_report(archive, make_settings):
     """A mistake of the sender, but nothing may be lost by it."""
     adult, child = radiographs(2)
