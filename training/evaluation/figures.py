@@ -181,18 +181,20 @@ def _auroc(
     """Chance that a positive film scores above a negative one, ties counting half (Mann, Whitney 1947)."""
     if positive.all() or not positive.any():
         return np.full(len(weights), np.nan)
-    order = np.argsort(scores, kind="stable")
-    ranked, hits = scores[order], positive[order]
-    first = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
+    others = np.flatnonzero(~positive)
+    others = others[np.argsort(scores[others], kind="stable")]
+    ties = [np.searchsorted(scores[others], scores[positive], side=side) for side in ("left", "right")]
     shares = []
     for block in np.split(weights, range(_BLOCK, len(weights), _BLOCK)):
-        drawn = block[:, order]
-        # Films of equal score are one step: half of its pairs count.
-        up = np.add.reduceat(drawn * hits, first, axis=1).astype(np.float64)
-        down = np.add.reduceat(drawn * ~hits, first, axis=1).astype(np.float64)
-        below = np.cumsum(down, axis=1) - down / 2
+        up = block[:, positive]
+        beaten = np.zeros((len(block), len(others) + 1), np.float32)  # by rank: whole numbers, exact to 2**24
+        np.cumsum(block[:, others], axis=1, out=beaten[:, 1:])
+        below = beaten[:, ties[0]]
+        if (ties[0] != ties[1]).any():
+            below = (below + beaten[:, ties[1]]) * np.float32(0.5)
+        pairs = up.sum(axis=1, dtype=np.float64) * beaten[:, -1]
         with np.errstate(invalid="ignore"):
-            shares.append((up * below).sum(axis=1) / (up.sum(axis=1) * down.sum(axis=1)))
+            shares.append((up * below).sum(axis=1, dtype=np.float64) / pairs)
     return np.concatenate(shares)
 
 
