@@ -18,6 +18,7 @@ from cxr_pacs.inference.manifest import (
     Code,
     Head,
     Label,
+    LungsFile,
     Manifest,
     Network,
     Preprocessing,
@@ -27,7 +28,8 @@ from cxr_pacs.inference.manifest import (
 )
 from training.baselines import fit_baselines
 from training.calibrate import Calibration, OperatingPoint, calibrate_table, recalibrated
-from training.claims import claims
+from training.card import card
+from training.claims import claims, verdicts
 from training.evaluation import evaluate, metrics
 from training.recipe import HEADS
 from training.scoring import score
@@ -38,16 +40,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxr_pacs.inference.architecture import Architecture
+    from cxr_pacs.inference.architecture import Architecture, LungNetwork
     from cxr_pacs.inference.bundle import Bundle
     from training.corpus import Film
 
     Weights = Mapping[str, NDArray[np.floating[Any]]]
 
-__all__ = ["Fitted", "Release", "export"]
+__all__ = ["Fitted", "Lungs", "Release", "export"]
 
 _NAMESPACE = uuid.UUID("662f1a4c-5f0e-4a56-9d59-2f3c1a7b5d10")
-_WEIGHTS = "weights.npz"
+_WEIGHTS, _LUNGS, _CARD = "weights.npz", "lungs.npz", "MODEL_CARD.md"
 _CODES = {
     "covid19": Code(value="840539006", scheme="SCT", meaning="COVID-19"),
     "bacterial_pneumonia": Code(value="53084003", scheme="SCT", meaning="Bacterial pneumonia"),
@@ -90,6 +92,14 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lungs:
+    """A fitted lung network: its layout and weights."""
+
+    layout: LungNetwork
+    weights: Weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
     """Weights, the architecture that they fit, and what they were fitted to see.
 
@@ -101,6 +111,8 @@ class Fitted:
         Side of the input square, pixels.
     mean, deviation : tuple of 3 float
         Of the P-values.
+    lungs : Lungs or None
+        What finds the lung fields to which films were cropped; None where it was fitted on whole films.
     """
 
     architecture: Architecture
@@ -108,6 +120,7 @@ class Fitted:
     size: int
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     deviation: tuple[float, ...] = (0.25, 0.25, 0.25)
+    lungs: Lungs | None = None
 
 
 def export(fitted: Fitted, parts: Mapping[str, Sequence[Film]], release: Release, out: Path) -> Bundle:
@@ -118,10 +131,12 @@ def export(fitted: Fitted, parts: Mapping[str, Sequence[Film]], release: Release
     chosen on ``parts["val"]``; figures and claims are those of ``parts["test"]``, beside trivial baselines
     fitted on ``parts["train"]``.
     """
-    packed = pack_weights(fitted.weights)
-    draft = _draft(fitted, parts["train"], release, hashlib.sha256(packed).hexdigest())
+    files = {_WEIGHTS: pack_weights(fitted.weights)}
+    if fitted.lungs is not None:
+        files[_LUNGS] = pack_weights(fitted.lungs.weights)
+    draft = _draft(fitted, parts["train"], release, files)
     with tempfile.TemporaryDirectory() as folder:
-        bundle = _write(Path(folder), draft, packed)
+        bundle = _write(Path(folder), draft, files)
     engine = load_engine(bundle, "auto")
     chosen = calibrate_table(score(bundle, parts["val"], engine=engine))
     table = recalibrated(score(bundle, parts["test"], engine=engine), chosen)
@@ -134,19 +149,27 @@ def export(fitted: Fitted, parts: Mapping[str, Sequence[Film]], release: Release
             "claims": claims(evaluation, "test split"),
         }
     )
-    return _write(out, manifest, packed)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _CARD).write_text(card(manifest, tuple(verdicts(evaluation, "test split"))), encoding="utf-8")
+    return _write(out, manifest, files)
 
 
-def _write(folder: Path, manifest: Manifest, packed: bytes) -> Bundle:
+def _write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
     """Write a bundle, and read it back whole and checked."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _WEIGHTS).write_bytes(packed)
+    for name, packed in files.items():
+        (folder / name).write_bytes(packed)
     (folder / MANIFEST).write_text(to_toml(manifest.model_dump(mode="json")), encoding="utf-8")
     return load_bundle(folder)
 
 
-def _draft(fitted: Fitted, train: Sequence[Film], release: Release, digest: str) -> Manifest:
+def _draft(fitted: Fitted, train: Sequence[Film], release: Release, files: Mapping[str, bytes]) -> Manifest:
     """Write the manifest as far as it is known before the first film is scored."""
+    digests = {name: hashlib.sha256(packed).hexdigest() for name, packed in files.items()}
+    kind, lungs = "squash-area", None
+    if fitted.lungs is not None:
+        layout = fitted.lungs.layout
+        kind = "lung-fields-area"
+        lungs = LungsFile(file=_LUNGS, sha256=digests[_LUNGS], size=layout.size, widths=layout.widths)
     plain = {
         head: Calibration(
             temperature=1.0, points=(OperatingPoint(threshold=0.5, chosen="not yet"),) * len(labels)
@@ -157,7 +180,7 @@ def _draft(fitted: Fitted, train: Sequence[Film], release: Release, digest: str)
         name=release.name,
         version=release.version,
         manufacturer=release.manufacturer,
-        device_uid=f"2.25.{uuid.uuid5(_NAMESPACE, f'{release.name} {release.version} {digest}').int}",
+        device_uid=f"2.25.{uuid.uuid5(_NAMESPACE, f'{release.name} {release.version} {digests}').int}",
         intended_use=release.intended_use,
         licence=release.licence,
         limitations=release.limitations,
@@ -165,9 +188,10 @@ def _draft(fitted: Fitted, train: Sequence[Film], release: Release, digest: str)
             layout="resnet-v1", stages=fitted.architecture.stages, width=fitted.architecture.width
         ),
         preprocessing=Preprocessing(
-            identifier=f"squash-area-{fitted.size}", mean=fitted.mean, deviation=fitted.deviation
+            identifier=f"{kind}-{fitted.size}", mean=fitted.mean, deviation=fitted.deviation
         ),
-        weights=WeightsFile(file=_WEIGHTS, sha256=digest),
+        weights=WeightsFile(file=_WEIGHTS, sha256=digests[_WEIGHTS]),
+        lungs=lungs,
         heads=tuple(_head(head, labels, plain[head]) for head, labels in HEADS.items()),
         training=Training(procedure=release.procedure, seed=release.seed, sources=tuple(_sources(train))),
     )

@@ -13,6 +13,7 @@ import numpy as np
 from cxr_pacs.inference.architecture import CONVENTIONS
 from cxr_pacs.inference.lung_fields import clean_mask
 from cxr_pacs.inference.lungs import LungNetwork, build_lung_network
+from cxr_pacs.inference.network import write_weights
 from cxr_pacs.inference.preprocessing import area_average
 from training.corpus import CorpusError
 
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["LAYOUT", "LungPair", "dice", "fit_lungs", "lung_weights", "read_lungs"]
+__all__ = [
+    "LAYOUT",
+    "LungPair",
+    "dice",
+    "fit_lungs",
+    "lung_network",
+    "lung_weights",
+    "read_lungs",
+    "segmenter",
+]
 
 LAYOUT = LungNetwork(size=128, widths=(16, 32, 64, 128, 128))
 _BATCH, _RATE, _DECAY = 16, 3e-3, 1e-3
@@ -146,6 +156,38 @@ def lung_weights(network: keras.Model) -> dict[str, NDArray[np.float32]]:
         for layer in network.layers
         for variable in layer.weights
     }
+
+
+def lung_network(path: Path) -> keras.Model:
+    """
+    Read the network whose weights `lung_weights` gave, kept as ``.npz``.
+
+    Raises
+    ------
+    CorpusError
+        The file is missing or holds something else; the message names the weight that does not fit.
+    """
+    network = build_lung_network(LAYOUT)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            weights = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{path} holds no weights ({error}); make them with cxr-train lungs") from error
+    for name, shape in LAYOUT.weight_shapes().items():
+        if name not in weights or weights[name].shape != shape:
+            raise CorpusError(f"{path}: weight {name} is missing or not {shape}")
+    write_weights(network, weights)
+    return network
+
+
+def segmenter(network: keras.Model) -> Callable[[NDArray[np.float32]], NDArray[np.bool_]]:
+    """Give what finds whole lungs in one square of P-values, float32 [size, size], as the engine does."""
+
+    def segment(square: NDArray[np.float32]) -> NDArray[np.bool_]:
+        logits = keras.ops.convert_to_numpy(network(square[np.newaxis], training=False))
+        return np.asarray(logits[0, ..., CONVENTIONS.index("whole")] > 0, np.bool_)
+
+    return segment
 
 
 def dice(network: keras.Model, pairs: Sequence[LungPair]) -> NDArray[np.float64]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from training.transfer import Start
+
     Weights = Mapping[str, NDArray[np.floating[Any]]]
 
 __all__ = [
@@ -37,6 +39,7 @@ RESNET50 = Architecture(
     stages=(3, 4, 6, 3), width=64, heads=tuple((head, len(labels)) for head, labels in HEADS.items())
 )
 _WARM_UP = 0.08
+_BATCH, _EPOCH, _WEIGHT_DECAY = 16, 2000, 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +144,32 @@ TRANSFER = (
 def stretched(stages: Sequence[Stage], effort: float) -> tuple[Stage, ...]:
     """Make each stage `effort` times as long."""
     return tuple(replace(stage, passes=max(1, round(stage.passes * effort))) for stage in stages)
+
+
+def from_nothing(effort: float, seed: int) -> Plan:
+    """Plan a fit from random weights, `effort` times as long as the recipe."""
+    return Plan(
+        architecture=RESNET50,
+        mean=(0.5, 0.5, 0.5),
+        deviation=(0.25, 0.25, 0.25),
+        stages=stretched(RECIPE, effort),
+        batch=_BATCH,
+        epoch=_EPOCH,
+        weight_decay=_WEIGHT_DECAY,
+        seed=seed,
+        start=None,
+    )
+
+
+def from_start(start: Start, effort: float, seed: int) -> Plan:
+    """Plan a fit from weights that know pictures already, thawed in stages; heads that are new are drawn."""
+    return replace(
+        from_nothing(effort, seed),
+        mean=start.mean,
+        deviation=start.deviation,
+        stages=stretched(TRANSFER, effort),
+        start=start.complete(RESNET50, seed),
+    )
 
 
 def describe(plan: Plan) -> str:

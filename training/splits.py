@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,10 +15,34 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SPLITS", "fold_parts", "folds", "group_weights", "split_by_patient"]
+    from training.packed import Packed
+
+__all__ = ["SPLITS", "fold_parts", "fold_rows", "folds", "group_weights", "split_by_patient"]
 
 SPLITS = ("train", "val", "test")
 _SMALLEST_GROUP = 20
+
+
+class _Member(Protocol):
+    """What a split by patient looks at."""
+
+    @property
+    def patient(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    index: int
+    patient: str
+    label: str
+    source: str
+
+
+M = TypeVar("M", bound=_Member)
 
 
 def split_by_patient(films: Sequence[Film]) -> dict[str, tuple[Film, ...]]:
@@ -42,7 +67,7 @@ def split_by_patient(films: Sequence[Film]) -> dict[str, tuple[Film, ...]]:
     return parts
 
 
-def folds(films: Sequence[Film], count: int, seed: int) -> list[tuple[tuple[Film, ...], tuple[Film, ...]]]:
+def folds(films: Sequence[M], count: int, seed: int) -> list[tuple[tuple[M, ...], tuple[M, ...]]]:
     """
     Part the films for cross-validation, a patient's all together, every class and source evenly.
 
@@ -64,7 +89,7 @@ def folds(films: Sequence[Film], count: int, seed: int) -> list[tuple[tuple[Film
     CorpusError
         There are fewer patients than folds.
     """
-    of_patient: dict[str, list[Film]] = defaultdict(list)
+    of_patient: dict[str, list[M]] = defaultdict(list)
     for film in films:
         of_patient[film.patient].append(film)
     if count < 2 or len(of_patient) < count:
@@ -92,7 +117,7 @@ def folds(films: Sequence[Film], count: int, seed: int) -> list[tuple[tuple[Film
     ]
 
 
-def fold_parts(films: Sequence[Film], fold: str, seed: int) -> dict[str, tuple[Film, ...]]:
+def fold_parts(films: Sequence[M], fold: str, seed: int) -> dict[str, tuple[M, ...]]:
     """
     Part the films for one turn of a cross-validation; the manifest's splits are ignored.
 
@@ -120,6 +145,18 @@ def fold_parts(films: Sequence[Film], fold: str, seed: int) -> dict[str, tuple[F
     rest, test = folds(films, int(count), seed)[int(number) - 1]
     train, val = folds(rest, int(count), seed)[0]
     return {"train": train, "val": val, "test": test}
+
+
+def fold_rows(packed: Packed, fold: str, seed: int) -> dict[str, NDArray[np.int64]]:
+    """Part a packed corpus as `fold_parts` does its films: which rows are in each part."""
+    rows = tuple(
+        _Row(index=index, patient=str(patient), label=str(label), source=str(source))
+        for index, (patient, label, source) in enumerate(
+            zip(packed.patients, packed.labels, packed.sources, strict=True)
+        )
+    )
+    parts = fold_parts(rows, fold, seed)
+    return {name: np.array([row.index for row in part], np.int64) for name, part in parts.items()}
 
 
 def group_weights(labels: Sequence[str], sources: Sequence[str]) -> NDArray[np.float64]:

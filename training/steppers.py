@@ -1,8 +1,8 @@
 """One step of gradient descent on whichever backend Keras runs: TensorFlow, JAX or PyTorch.
 
-A stepper owns the weights while they move, the state of AdamW (Loshchilov, Hutter 2019), and a moving average of
-the weights. Heads learn at a tenth of the trunk's rate: all pooled features are positive, so a head's weights
-move a logit together. Gradients are clipped to a global norm of 1.
+A stepper owns the weights while they move, the state of AdamW (Loshchilov, Hutter 2019), and a running
+average of the weights. Heads learn at a tenth of the trunk's rate: all pooled features are positive, so the
+weights of a head move a logit together. Gradients are clipped to a global norm of 1.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_COMMANDS = ("corpus", "evaluate", "import_")
+_COMMANDS = ("corpus", "lungs", "pack", "fit", "evaluate", "export", "import_")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,91 @@
+"""``cxr-train export``: a bundle of fitted weights, calibrated, measured, with its claims and its card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.cli.options import corpus_options
+from training.corpus import CorpusError, read_corpus
+from training.splits import split_by_patient
+
+__all__ = ["add"]
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "export", parents=[corpus_options()], help="make a bundle of a run; a bundle is never written over"
+    )
+    parser.add_argument(
+        "--run", type=Path, required=True, dest="folder", metavar="DIR", help="of cxr-train fit"
+    )
+    parser.add_argument(
+        "--lungs",
+        type=Path,
+        metavar="FILE.npz",
+        help="of cxr-train lungs, the same as for cxr-train pack; none where it packed --whole films",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder of the bundle")
+    parser.add_argument("--name", default="covid-pneumonia-resnet50")
+    parser.add_argument("--version", required=True, help="three numbers, e.g. 1.0.0")
+    parser.add_argument("--manufacturer", default="cxr-pacs project")
+    parser.add_argument(
+        "--licence", required=True, help="of the weights, which follows from that of the films"
+    )
+    parser.add_argument(
+        "--limitation", action="append", required=True, help="what must be said of it; may be repeated"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.out.exists():
+        raise CorpusError(f"{options.out} exists; a bundle is immutable, name a new folder")
+    from training import export, lungs, recipe  # noqa: PLC0415 - Keras is slow to import
+
+    settings = _read_settings(options.folder)
+    weights = _read_weights(options.folder / "weights.npz")
+    found = None
+    if options.lungs:
+        found = export.Lungs(layout=lungs.LAYOUT, weights=_read_weights(options.lungs))
+    fitted = export.Fitted(
+        architecture=recipe.RESNET50,
+        weights=weights,
+        size=settings["stages"][-1]["size"],
+        mean=tuple(settings["mean"]),
+        deviation=tuple(settings["deviation"]),
+        lungs=found,
+    )
+    release = export.Release(
+        name=options.name,
+        version=options.version,
+        manufacturer=options.manufacturer,
+        intended_use="Research use only",
+        licence=options.licence,
+        limitations=tuple(options.limitation),
+        procedure=settings["procedure"],
+        seed=settings["seed"],
+    )
+    parts = split_by_patient(read_corpus(options.manifest))
+    bundle = export.export(fitted, parts, release, options.out)
+    print(f"{options.out}: SHA-256 {bundle.identity.digest}, {len(bundle.manifest.claims)} claims")
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+    except OSError as error:
+        raise CorpusError(f"{folder} is no run of cxr-train fit ({error.strerror})") from error
+
+
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{path} holds no weights: {error}") from error

@@ -1,0 +1,38 @@
+"""``cxr-train pack``: a corpus made small, as a fit reads it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from training.cli.options import corpus_options
+from training.corpus import read_corpus
+
+__all__ = ["add"]
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "pack", parents=[corpus_options()], help="crop every film to its lung fields, into one small file"
+    )
+    parser.add_argument("--lungs", type=Path, required=True, metavar="FILE.npz", help="of cxr-train lungs")
+    parser.add_argument(
+        "--whole", action="store_true", help="keep whole films: for a bundle that sees everything"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from training import lungs, packed, views  # noqa: PLC0415 - Keras is slow to import
+
+    segment = lungs.segmenter(lungs.lung_network(options.lungs))
+    view = views.whole_view if options.whole else views.lung_view
+    made = packed.pack(
+        read_corpus(options.manifest),
+        lambda picture: view(picture, views.lungs_of(picture, segment, lungs.LAYOUT.size), packed.SIDE),
+    )
+    packed.write_packed(made, options.out)
+    found = (made.views[..., 2] > 0).any(axis=(1, 2))
+    print(f"{options.out}: {len(made)} films, lungs found in {found.sum()}")
