@@ -7,17 +7,15 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
-import cv2
 import keras
 import numpy as np
 
-from cxr_pacs.inference.network import FEATURES
 from cxr_pacs.inference.preprocessing import BLANK, area_average
-from training.augment import augment
+from training.classification import Classification
 from training.recipe import HEADS, Plan, Stage
-from training.splits import group_weights
 from training.steppers import Setting, stepper
 
 if TYPE_CHECKING:
@@ -28,12 +26,23 @@ if TYPE_CHECKING:
 
     from training.packed import Packed
 
+    Tensors = Mapping[str, Any]
     Arrays = Mapping[str, NDArray[Any]]
     Batch = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
 
-__all__ = ["Fit", "logits", "served"]
+__all__ = ["Fit", "Task", "logits", "served"]
 
-_INSIDE = "inside"
+
+class Task(Protocol):
+    """What a network is fitted to."""
+
+    def draw(self, stage: Stage, rng: np.random.Generator) -> Batch:
+        """Draw one batch: images float32 [n, size, size], and what the objective compares them with."""
+        ...
+
+    def objective(self, stage: Stage, outputs: Tensors, targets: Tensors, kernels: Tensors) -> Any:
+        """Give the loss, in `keras.ops`; see `training.steppers.Setting`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +65,13 @@ class Fit:
     plan : Plan
     run : Path
         Where ``checkpoint.npz`` and ``log.jsonl`` lie.
+    task : Task, optional
+        What is fitted; by default the classification of `films`.
     """
 
-    def __init__(self, films: Packed, plan: Plan, run: Path) -> None:
+    def __init__(self, films: Packed, plan: Plan, run: Path, task: Task | None = None) -> None:
         self._films, self._plan, self._run = films, plan, run
-        self._chances = group_weights(films.labels.tolist(), films.sources.tolist())
+        self._task = task or Classification(films, plan)
 
     def weights(self, report: Callable[[dict[str, Any]], None]) -> dict[str, NDArray[np.float32]]:
         """
@@ -85,7 +96,7 @@ class Fit:
     def _go_through(self, progress: _Progress, report: Callable[[dict[str, Any]], None]) -> _Progress:
         """Do the rest of one stage; its averaged weights are what the next one starts from."""
         plan, stage = self._plan, self._plan.stages[progress.stage]
-        moves = stepper(_setting(plan, stage), progress.weights)
+        moves = stepper(self._setting(stage), progress.weights)
         if progress.optimizer:
             moves.restore(progress.optimizer)
         steps, epochs = plan.steps(stage), plan.epochs(stage)
@@ -116,22 +127,28 @@ class Fit:
         self._keep(done)
         return done
 
+    def _setting(self, stage: Stage) -> Setting:
+        plan = self._plan
+        heads = {head for head, _ in plan.architecture.heads}
+        last = f"conv{len(plan.architecture.stages) + 1}_"
+
+        def moves(layer: str) -> bool:
+            in_last = layer in heads or (stage.thawed == "last" and layer.startswith(last))
+            return stage.thawed == "all" or in_last
+
+        return Setting(
+            architecture=plan.architecture,
+            mean=plan.mean,
+            deviation=plan.deviation,
+            objective=partial(self._task.objective, stage),
+            moves=moves,
+            weight_decay=plan.weight_decay,
+        )
+
     def _batches(self, stage: Stage, place: tuple[int, int]) -> Iterator[Batch]:
         """Draw an epoch's batches; they depend on seed and place alone, so a fit can be taken up anywhere."""
         rng = np.random.default_rng((self._plan.seed, *place))
-        films, batch = self._films, self._plan.batch
-        cells = self._plan.architecture.stride
-
-        def draw() -> Batch:
-            drawn = rng.choice(len(films), batch, p=self._chances)
-            made = [augment(films.views[i], stage.size, stage.augmentation, rng) for i in drawn]
-            targets = {
-                head: _smoothed(films.labels[drawn], labels, stage.smoothing)
-                for head, labels in HEADS.items()
-            }
-            targets[_INSIDE] = np.stack([_at_cells(lungs, cells) for _, lungs in made])
-            return np.stack([image for image, _ in made]), targets
-
+        draw = partial(self._task.draw, stage, rng)
         # One thread draws while the network moves; one alone, so that draws keep their order.
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(draw)
@@ -174,62 +191,20 @@ class Fit:
         return _Progress(stage=stage, epoch=epoch, **kinds)
 
 
-def _setting(plan: Plan, stage: Stage) -> Setting:
-    ops = keras.ops
-
-    def objective(outputs: Mapping[str, Any], targets: Mapping[str, Any], kernels: Mapping[str, Any]) -> Any:
-        """Cross-entropy of every head, and the share of its positive activation maps outside the lungs."""
-        loss = 0.0
-        outside = 1.0 - targets[_INSIDE][..., None]
-        for head in HEADS:
-            target = targets[head]
-            # A film outside a head's labels has a target of zeros and so no share in that head's loss.
-            entropy = ops.categorical_crossentropy(target, outputs[head], from_logits=True)
-            loss += ops.sum(entropy) / ops.maximum(ops.sum(target), 1.0)
-            maps = ops.relu(ops.matmul(outputs[FEATURES], kernels[head]))
-            astray = ops.sum(maps * outside, axis=(1, 2)) / (ops.sum(maps, axis=(1, 2)) + 1e-3)
-            loss += stage.outside * ops.mean(astray)
-        return loss
-
-    last = f"conv{len(plan.architecture.stages) + 1}_"
-
-    def moves(layer: str) -> bool:
-        return stage.thawed == "all" or layer in HEADS or (stage.thawed == "last" and layer.startswith(last))
-
-    return Setting(
-        architecture=plan.architecture,
-        mean=plan.mean,
-        deviation=plan.deviation,
-        objective=objective,
-        moves=moves,
-        weight_decay=plan.weight_decay,
-    )
-
-
-def _smoothed(truth: NDArray[np.str_], labels: tuple[str, ...], smoothing: float) -> NDArray[np.float32]:
-    """Smoothed one-hot rows; zeros for a film whose label the head does not know."""
-    hot = (truth[:, None] == np.array(labels)).astype(np.float32)
-    known = hot.sum(axis=1, keepdims=True)
-    rows = known * (hot * np.float32(1 - smoothing) + np.float32(smoothing / len(labels)))
-    return np.asarray(rows, np.float32)
-
-
-def _at_cells(mask: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
-    """Average the mask around the centre of each feature cell, pixel ``i * stride``."""
-    side = -(-mask.shape[0] // stride)
-    smooth = cv2.blur(mask, (stride, stride), borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(smooth[::stride, ::stride][:side, :side], np.float32)
-
-
 def served(views: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
     """Show `views` (packed) as in serving: float32 [films, size, size]."""
-    pixels = views[..., 0].astype(np.float32) / np.float32(255)
-    shown = np.where(views[..., 1] >= 128, pixels, np.float32(BLANK))
-    return np.stack([area_average(one, (size, size)) for one in shown])
+    shown = []
+    for view in views:
+        pixels, visible = (
+            area_average(np.ascontiguousarray(view[..., layer], np.float32) / np.float32(255), (size, size))
+            for layer in (0, 1)
+        )
+        shown.append(np.where(visible >= 0.5, pixels, np.float32(BLANK)))
+    return np.stack(shown)
 
 
 def logits(network: keras.Model, views: NDArray[np.uint8], size: int) -> dict[str, NDArray[np.float32]]:
-    """Every head's logits of packed `views`, float32 [films, classes]."""
+    """Give every head's logits of packed `views`, float32 [films, classes]."""
     rows = [
         network.predict_on_batch(served(views[start : start + 32], size))
         for start in range(0, len(views), 32)

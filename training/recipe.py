@@ -38,7 +38,7 @@ HEADS = {
 RESNET50 = Architecture(
     stages=(3, 4, 6, 3), width=64, heads=tuple((head, len(labels)) for head, labels in HEADS.items())
 )
-_WARM_UP = 0.08
+_WARM_UP = 0.04
 _BATCH, _EPOCH, _WEIGHT_DECAY = 16, 2000, 0.05
 
 
