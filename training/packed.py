@@ -12,13 +12,13 @@ import numpy as np
 from training.corpus import CorpusError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from training.corpus import Film
 
-__all__ = ["SIDE", "Packed", "pack", "read_packed", "write_packed"]
+__all__ = ["SIDE", "Packed", "joined", "pack", "read_packed", "write_packed"]
 
 SIDE = 224
 _TEXTS = ("files", "patients", "labels", "sources", "splits", "cohorts")
@@ -78,6 +78,12 @@ def pack(films: Iterable[Film], see: Callable[[NDArray[np.float32]], NDArray[np.
     }
     views = np.stack([see(film.p_values()) for film in kept])
     return Packed(views=views, **{name: np.array(values) for name, values in texts.items()})
+
+
+def joined(parts: Sequence[Packed]) -> Packed:
+    """Put several corpora behind each other."""
+    texts = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _TEXTS}
+    return Packed(views=np.concatenate([part.views for part in parts]), **texts)
 
 
 def write_packed(packed: Packed, path: Path) -> None:

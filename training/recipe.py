@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cxr_pacs.inference.architecture import Architecture
 from training.augment import Augmentation
+from training.transfer import PLAIN_DEVIATION, PLAIN_MEAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -150,8 +151,8 @@ def from_nothing(effort: float, seed: int) -> Plan:
     """Plan a fit from random weights, `effort` times as long as the recipe."""
     return Plan(
         architecture=RESNET50,
-        mean=(0.5, 0.5, 0.5),
-        deviation=(0.25, 0.25, 0.25),
+        mean=PLAIN_MEAN,
+        deviation=PLAIN_DEVIATION,
         stages=stretched(RECIPE, effort),
         batch=_BATCH,
         epoch=_EPOCH,
@@ -162,12 +163,12 @@ def from_nothing(effort: float, seed: int) -> Plan:
 
 
 def from_start(start: Start, effort: float, seed: int) -> Plan:
-    """Plan a fit from weights that know pictures already, thawed in stages; heads that are new are drawn."""
+    """Plan a fit from weights that know pictures, thawed in stages; whole at once after mere pretraining."""
     return replace(
         from_nothing(effort, seed),
         mean=start.mean,
         deviation=start.deviation,
-        stages=stretched(TRANSFER, effort),
+        stages=stretched(RECIPE if start.kind == "pretraining" else TRANSFER, effort),
         start=start.complete(RESNET50, seed),
     )
 

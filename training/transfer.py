@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cxr_pacs.inference.bundle import load_bundle
+from cxr_pacs.inference.bundle import MANIFEST, load_bundle
 from training.keras_file import KerasFile, StartError, read_keras_file
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 LAST = "last"
 """DeepCOVID-XR's head: one logit of COVID-19, behind a sigmoid."""
+
+PLAIN_MEAN, PLAIN_DEVIATION = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+"""Of P-values, where nothing asks for another scale."""
 
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red, of 0..255
 _TOPS = frozenset({"predictions", "fc1000"})
@@ -70,7 +73,7 @@ class Start:
         One sentence on where the weights come from.
     """
 
-    kind: Literal["deepcovid-xr", "imagenet", "bundle"]
+    kind: Literal["deepcovid-xr", "imagenet", "bundle", "pretraining"]
     weights: Weights
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
@@ -113,7 +116,8 @@ def read_start(path: Path, architecture: Architecture) -> Start:
     Parameters
     ----------
     path : Path
-        The folder of a bundle; or an ``.h5`` file of Keras 1 or 2, whole model or weights alone: ResNet50 of
+        The folder of a bundle; or that of a run of ``cxr-train pretrain``; or an ``.h5`` file of
+        Keras 1 or 2, whole model or weights alone: ResNet50 of
         DeepCOVID-XR (https://github.com/IVPLatNU/DeepCovidXR, ``covid_models/Resnet_model.py``), ending in
         ``Dense(1, activation="sigmoid", name="last")``, or Keras' own for ImageNet, with or without its top.
     architecture : Architecture
@@ -127,8 +131,10 @@ def read_start(path: Path, architecture: Architecture) -> Start:
         The folder is no sound bundle.
     """
     trunk = replace(architecture, heads=())
-    if path.is_dir():
+    if (path / MANIFEST).is_file():
         return _of_bundle(path, trunk)
+    if path.is_dir():
+        return _of_run(path, trunk)
     file = read_keras_file(path)
     extra = {name for name in file.weights if name.partition("/")[0] == LAST}
     needed = trunk.weight_shapes()
@@ -161,6 +167,23 @@ def _of_bundle(path: Path, trunk: Architecture) -> Start:
         deviation=manifest.preprocessing.deviation,
         size=manifest.preprocessing.size,
         remark=f"Bundle {manifest.name} {manifest.version}, SHA-256 {bundle.identity.digest}.",
+    )
+
+
+def _of_run(path: Path, trunk: Architecture) -> Start:
+    try:
+        with np.load(path / "weights.npz", allow_pickle=False) as archive:
+            weights = {name: archive[name] for name in trunk.weight_shapes() if name in archive.files}
+    except (OSError, ValueError) as error:
+        raise StartError(f"{path} is neither a bundle nor a finished run: {error}") from error
+    _check_shapes(weights, trunk.weight_shapes(), f"{path}")
+    return Start(
+        kind="pretraining",
+        weights=weights,
+        mean=PLAIN_MEAN,
+        deviation=PLAIN_DEVIATION,
+        size=None,
+        remark=f"Features pretrained without classes, {path.name}.",
     )
 
 

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_COMMANDS = ("corpus", "lungs", "pack", "fit", "evaluate", "export", "import_")
+_COMMANDS = (
+    "corpus",
+    "lungs",
+    "pack",
+    "pretrain",
+    "fit",
+    "search",
+    "evaluate",
+    "explain",
+    "export",
+    "import_",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

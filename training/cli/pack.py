@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.options import corpus_options
-from training.corpus import read_corpus
+from training.corpus import LABELS, read_corpus
 
 __all__ = ["add"]
 
@@ -20,6 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--whole", action="store_true", help="keep whole films: for a bundle that sees everything"
     )
+    parser.add_argument("--labels", nargs="+", default=LABELS, help="may occur in the manifest")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
     parser.set_defaults(run=_run)
 
@@ -30,7 +31,7 @@ def _run(options: argparse.Namespace) -> None:
     segment = lungs.segmenter(lungs.lung_network(options.lungs))
     view = views.whole_view if options.whole else views.lung_view
     made = packed.pack(
-        read_corpus(options.manifest),
+        read_corpus(options.manifest, tuple(options.labels)),
         lambda picture: view(picture, views.lungs_of(picture, segment, lungs.LAYOUT.size), packed.SIDE),
     )
     packed.write_packed(made, options.out)
