@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxr_pacs.inference import Bundle, Engine
+    from cxr_pacs.inference import Bundle, ClassScore, Engine, Findings
     from training.corpus import Film
 
-__all__ = ["activation", "score"]
+__all__ = ["activation", "score", "tabulate"]
 
 
 def score(
@@ -47,24 +47,38 @@ def score(
     console = Console(stderr=True)
     bar = track(films, "Scoring", console=console, transient=True, disable=not console.is_terminal)
     said = [engine.analyse(film.p_values()).findings for film in bar]
-    heads = []
-    for head in bundle.manifest.heads:
-        probabilities = np.array([[entry.score for entry in findings.head(head.name)] for findings in said])
-        thresholds = np.array([label.threshold for label in head.labels])
-        heads.append(
-            HeadScores(
-                head=head.name,
-                labels=tuple(label.name for label in head.labels),
-                probabilities=probabilities,
-                thresholds=np.broadcast_to(thresholds, probabilities.shape).copy(),
-            )
-        )
-    identity = bundle.identity
+    return tabulate(films, said, manifest)
+
+
+def tabulate(films: Sequence[Film], said: Sequence[Findings], manifest: str = "") -> ScoreTable:
+    """
+    Make a table of what one model said of each film.
+
+    Parameters
+    ----------
+    films : sequence of Film
+        At least one.
+    said : sequence of Findings
+        One for each film, nothing withheld.
+    manifest : str
+        As for `score`.
+    """
+    identity = said[0].model
+    names = dict.fromkeys(entry.head for entry in said[0].scores)
     return ScoreTable(
         models=(Model(name=identity.name, version=identity.version, digest=identity.digest),),
         manifests=(manifest,) if manifest else (),
         cases=cases_of(films),
-        heads=tuple(heads),
+        heads=tuple(_head(name, [findings.head(name) for findings in said]) for name in names),
+    )
+
+
+def _head(name: str, said: Sequence[Sequence[ClassScore]]) -> HeadScores:
+    return HeadScores(
+        head=name,
+        labels=tuple(entry.label for entry in said[0]),
+        probabilities=np.array([[entry.score for entry in scores] for scores in said]),
+        thresholds=np.array([[entry.threshold for entry in scores] for scores in said]),
     )
 
 

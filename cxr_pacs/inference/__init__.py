@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cxr_pacs.inference.bundle import Bundle, bundled, load_bundle
 from cxr_pacs.inference.claims import Patient, withhold
-from cxr_pacs.inference.engine import Analysis, Engine, load_engine
+from cxr_pacs.inference.engine import Analysis, Engine, GuidedEngine, load_engine
 from cxr_pacs.inference.findings import (
     Box,
     ClassCode,
@@ -25,6 +25,7 @@ __all__ = [
     "ClassScore",
     "Engine",
     "Findings",
+    "GuidedEngine",
     "ModelIdentity",
     "Patient",
     "Saliency",

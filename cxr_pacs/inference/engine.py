@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cxr_pacs.inference.bundle import Bundle
+    from cxr_pacs.inference.lung_fields import LungFields
     from cxr_pacs.inference.manifest import Claim
 
-__all__ = ["NO_LUNG_FIELDS", "Analysis", "Engine", "load_engine"]
+__all__ = ["NO_LUNG_FIELDS", "Analysis", "Engine", "GuidedEngine", "load_engine"]
 
 NO_LUNG_FIELDS = "No lung fields were found; the whole image was read."
 
@@ -95,7 +96,24 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(bundle: Bundle, device: str) -> Engine:
+class GuidedEngine(Engine, Protocol):
+    """An engine that can be told where the lungs are, so that network and segmentation are judged apart."""
+
+    def analyse_within(self, picture: NDArray[np.float32], fields: LungFields) -> Analysis:
+        """
+        Read one radiograph as `analyse` does, but take `fields` for its lung fields and segment nothing.
+
+        A bundle that reads the whole picture has no use for them. ``Analysis.lungs`` is None.
+
+        Raises
+        ------
+        ValueError
+            As `analyse`.
+        """
+        ...
+
+
+def load_engine(bundle: Bundle, device: str) -> GuidedEngine:
     """
     Make `bundle` ready: compiled once for one image, and warm.
 
@@ -164,11 +182,18 @@ class _TensorFlowEngine:
         return traced
 
     def analyse(self, picture: NDArray[np.float32]) -> Analysis:
-        if picture.ndim != 2 or not picture.size or picture.dtype != np.float32:
-            raise ValueError(f"picture is {picture.dtype} {picture.shape}, not float32 [rows, columns]")
-        if not (picture.min() >= -_ROUNDING and picture.max() <= 1 + _ROUNDING):  # false for NaN too
-            raise ValueError("picture holds a value outside 0..1")
-        seen = self._prepare(picture)
+        _require_p_values(picture)
+        return self._read(self._prepare(picture))
+
+    def analyse_within(self, picture: NDArray[np.float32], fields: LungFields) -> Analysis:
+        _require_p_values(picture)
+        size = self._manifest.preprocessing.size
+        if not self._manifest.preprocessing.lung_fields_only:
+            return self._read(_Input(square=area_average(picture, (size, size))))
+        square, box = crop_to_lung_fields(picture, fields, size)
+        return self._read(_Input(square=square, box=box))
+
+    def _read(self, seen: _Input) -> Analysis:
         with self._on_device():
             outputs = self._forward(self._tensor(seen.square[np.newaxis]))
         features = outputs[self._features].numpy()[0]
@@ -222,6 +247,13 @@ class _TensorFlowEngine:
         with self._on_device():
             logits = self._find_lungs(self._tensor(overview[np.newaxis])).numpy()[0]
         return clean_mask(logits[..., CONVENTIONS.index("whole")] > 0)
+
+
+def _require_p_values(picture: NDArray[np.float32]) -> None:
+    if picture.ndim != 2 or not picture.size or picture.dtype != np.float32:
+        raise ValueError(f"picture is {picture.dtype} {picture.shape}, not float32 [rows, columns]")
+    if not (picture.min() >= -_ROUNDING and picture.max() <= 1 + _ROUNDING):  # false for NaN too
+        raise ValueError("picture holds a value outside 0..1")
 
 
 def _softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
