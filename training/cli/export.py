@@ -11,7 +11,7 @@ import numpy as np
 
 from training.cli.options import corpus_options
 from training.corpus import CorpusError, read_corpus
-from training.splits import split_by_patient
+from training.splits import fold_parts, split_by_patient
 
 __all__ = ["add"]
 
@@ -71,7 +71,9 @@ def _run(options: argparse.Namespace) -> None:
         procedure=settings["procedure"],
         seed=settings["seed"],
     )
-    parts = split_by_patient(read_corpus(options.manifest))
+    films = read_corpus(options.manifest)
+    fold, seed = settings["fold"], settings["fold_seed"]
+    parts = fold_parts(films, fold, seed) if fold else split_by_patient(films)
     bundle = export.export(fitted, parts, release, options.out)
     print(f"{options.out}: SHA-256 {bundle.identity.digest}, {len(bundle.manifest.claims)} claims")
 
