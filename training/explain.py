@@ -81,12 +81,12 @@ class Explanation:
     fill : str
         What was put in place of what was hidden, one of `training.occlusion.FILLS`.
     fields_only : bool
-        Whether the bundle blanks all but the lung fields itself. With the fields held, lungs only is then
-        what it sees anyway, and lungs blanked is nothing but the fill.
+        Whether the bundle blanks all but the lung fields itself.
     maps : mapping of str to MapRow
         By row: ``all``, ``class=…``, ``source=…``, ``class=…, source=…``.
     views : mapping of View to Occluded
-        Every view, judged on the films in which lungs were found.
+        Judged on the films in which lungs were found; those that are held only of a bundle that asks for
+        the lung fields.
     left_out : int
         Films without lungs.
     """
@@ -99,8 +99,17 @@ class Explanation:
     left_out: int
 
     @property
+    def empty(self) -> tuple[View, ...]:
+        """Views whose figures follow from the preprocessing, whatever the network does.
+
+        With the fields held, a bundle that blanks all but them sees in *lungs only* what it sees anyway, and
+        in *lungs blanked* an even square where that is what hides them.
+        """
+        return (View.BLANKED_HELD, View.ONLY_HELD) if self.fill == "blank" else (View.ONLY_HELD,)
+
+    @property
     def criteria(self) -> tuple[Criterion, ...]:
-        """What a model that reads lungs meets; where held views say nothing of the network, not those."""
+        """What a model that reads lungs meets."""
         return tuple(self._criteria())
 
     def _criteria(self) -> Iterator[Criterion]:
@@ -112,9 +121,9 @@ class Explanation:
             at_least=True,
         )
         for view, occluded in self.views.items():
-            if view is View.WHOLE or (view.held and self.fields_only):
+            if view is View.WHOLE or view in self.empty:
                 continue
-            kept = occluded.kept["all"]
+            kept = occluded.kept.get("all")
             if not view.hides_lungs:
                 name = f"{view.words}: share of balanced accuracy above chance that is kept"
                 yield Criterion(name=name, figure=kept, limit=LEAST_KEPT, at_least=True)
@@ -162,8 +171,8 @@ def explain(reader: Reader, films: Sequence[Film], fill: str = "blank", manifest
     bar = track(films, "Explaining", console=console, transient=True, disable=not console.is_terminal)
     maps: list[FilmMap] = []
     occluded: list[Film] = []
-    said: dict[View, list[Findings]] = {view: [] for view in View}
-    lost = dict.fromkeys(View, 0)
+    said: dict[View, list[Findings]] = {view: [] for view in View if reader.fields_only or not view.held}
+    lost = dict.fromkeys(said, 0)
     for film, case in zip(bar, cases_of(films), strict=True):
         reading = reader.read(film.p_values())
         known = FilmMap(case=case, shown=reading.shown)
@@ -172,19 +181,19 @@ def explain(reader: Reader, films: Sequence[Film], fill: str = "blank", manifest
             continue
         occluded.append(film)
         said[View.WHOLE].append(reading.analysis.findings)
-        for view in (view for view in View if view is not View.WHOLE):
+        for view in (view for view in said if view is not View.WHOLE):
             analysis = view.analyse(reader.engine, reading.picture, reading.fields, FILLS[fill])
             said[view].append(analysis.findings)
             lost[view] += analysis.lungs is not None and not analysis.lungs.any()
     if not occluded:
         raise CorpusError(f"no lungs were found in any of the {len(films)} films, so none can be hidden")
     head = maps[0].shown.head
-    evaluations = {view: evaluate(tabulate(occluded, said[view], manifest)) for view in View}
+    evaluations = {view: evaluate(tabulate(occluded, told, manifest)) for view, told in said.items()}
     whole = evaluations[View.WHOLE]
     return Explanation(
         head=head,
         fill=fill,
-        fields_only=reader.engine.identity.preprocessing.startswith("lung-fields"),
+        fields_only=reader.fields_only,
         maps=map_rows(maps),
         views={
             view: Occluded(

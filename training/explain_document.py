@@ -45,7 +45,8 @@ def document(explanation: Explanation) -> dict[str, Any]:
         ``maps``: by row ``films``, ``measured`` and by share (`training.map_shares.FilmMap`) ``median`` with
         its interval and quartiles;
         ``views``: by view ``films_without_lungs`` and ``rows``, by row ``n``, ``patients``, ``accuracy``,
-        ``balanced_accuracy``, ``kept`` and by class ``sensitivity`` and ``auroc``;
+        ``balanced_accuracy``, ``kept`` and by class ``sensitivity`` and ``auroc``; views that are held only
+        of a bundle that asks for the lung fields;
         ``films_left_out``; ``criteria``, each with ``met`` (None: not measured).
     """
     table = explanation.views[View.WHOLE].evaluation.table
@@ -85,15 +86,18 @@ def notes(explanation: Explanation) -> Iterator[str]:
         yield f"What is hidden is replaced by P-value {BLANK:g}; the edge tells the shape of what was hidden."
     else:
         yield "What is hidden is replaced by a smooth continuation of what is shown."
-    yield (
-        "Hidden are the lung fields, or all else. Fields held: the model is told those of the whole film; "
-        "else it segments what it is shown anew."
-    )
     if explanation.fields_only:
         yield (
-            "This model blanks all but the lung fields itself: with the fields held, lungs only is what it "
-            "sees anyway, and lungs blanked is nothing but the fill. Both say nothing of the network."
+            "Hidden are the lung fields, or all else. Fields held: the model is told those of the whole "
+            "film; else it segments what it is shown anew."
         )
+        empty = " and ".join(view.words for view in explanation.empty)
+        yield (
+            f"This model blanks all but the lung fields itself, so that {empty} are what they are whatever "
+            "the network does."
+        )
+    else:
+        yield "Hidden are the lung fields, or all else. This model reads the whole picture."
     if explanation.left_out:
         yield f"In {explanation.left_out} films no lungs were found; they are left out."
     unmapped = explanation.maps["all"].films - explanation.maps["all"].measured - explanation.left_out
@@ -208,7 +212,7 @@ def _rows(occluded: Occluded, head: str) -> Iterator[tuple[str, dict[str, Any]]]
                 "patients": int(judged.patients.max()) + 1,
                 "accuracy": _figure(figures["accuracy", ""]),
                 "balanced_accuracy": _figure(figures["balanced_accuracy", ""]),
-                "kept": _figure(occluded.kept[name]),
+                "kept": _figure(occluded.kept.get(name)),
                 **by_class,
             },
         )

@@ -72,6 +72,11 @@ class Reader:
     engine: GuidedEngine
     segmenter: Engine
 
+    @property
+    def fields_only(self) -> bool:
+        """Whether the engine's bundle blanks all but the lung fields."""
+        return self.engine.identity.preprocessing.startswith("lung-fields-")
+
     def read(self, picture: NDArray[np.float32]) -> Reading:
         """
         Read one radiograph whole.
