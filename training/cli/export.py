@@ -11,6 +11,7 @@ import numpy as np
 
 from training.cli.options import corpus_options
 from training.corpus import CorpusError, read_corpus
+from training.evaluation import pool, read_table
 from training.splits import fold_parts, split_by_patient
 
 __all__ = ["add"]
@@ -31,6 +32,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="of cxr-train lungs, the same as for cxr-train pack; none where it packed --whole films",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder of the bundle")
+    parser.add_argument(
+        "--crossval",
+        type=Path,
+        nargs="+",
+        metavar="FILE.npz",
+        help="of cxr-train evaluate --fold K/N --scores: figures beside those of the test split, and claims",
+    )
     parser.add_argument("--name", default="covid-pneumonia-resnet50")
     parser.add_argument("--version", required=True, help="three numbers, e.g. 1.0.0")
     parser.add_argument("--manufacturer", default="cxr-pacs project")
@@ -74,7 +82,8 @@ def _run(options: argparse.Namespace) -> None:
     films = read_corpus(options.manifest)
     fold, seed = settings["fold"], settings["fold_seed"]
     parts = fold_parts(films, fold, seed) if fold else split_by_patient(films)
-    bundle = export.export(fitted, parts, release, options.out)
+    crossval = pool([read_table(path) for path in options.crossval]) if options.crossval else None
+    bundle = export.export(fitted, parts, release, options.out, crossval)
     print(f"{options.out}: SHA-256 {bundle.identity.digest}, {len(bundle.manifest.claims)} claims")
 
 
