@@ -1,5 +1,5 @@
 # make demo [ARCHIVE=orthanc]   three radiographs through the gateway into an archive, and what came back
-# make test                     the whole test suite, with DCMTK, dicom3tools and Orthanc as peers
+# make test                     the whole test suite, with DCMTK, dicom3tools, Orthanc and PostgreSQL
 # make lint                     style, types, import contracts
 # make bench                    how long one study takes, and where the time goes
 # make venv                     only the virtual environment
@@ -7,7 +7,8 @@
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-EXTRAS ?= cpu,train,test,lint,bench
+# The tests of training run on every backend of Keras that is here: TensorFlow, JAX; add torch (3 GB) for PyTorch.
+EXTRAS ?= cpu,train,jax,test,lint,bench
 ARCHIVE ?= embedded
 
 BIN := $(VENV)/bin
@@ -16,6 +17,7 @@ STAMP := $(VENV)/.installed
 DCMTK := storescu=dcmtk
 ORTHANC := Orthanc=orthanc
 DICOM3TOOLS := dciodvfy=dicom3tools
+POSTGRESQL := pg_ctlcluster=postgresql
 
 .PHONY: demo test lint bench venv
 .DELETE_ON_ERROR:
@@ -27,7 +29,7 @@ endif
 	$(BIN)/python -m demo.run --archive $(ARCHIVE)
 
 test: $(STAMP)
-	.ci/need $(DCMTK) $(ORTHANC) $(DICOM3TOOLS)
+	.ci/need $(DCMTK) $(ORTHANC) $(DICOM3TOOLS) $(POSTGRESQL)
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)

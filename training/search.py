@@ -89,9 +89,10 @@ def propose(trial: optuna.trial.BaseTrial) -> Choice:
     )
 
 
-def open_storage(url: str, heartbeat: int) -> optuna.storages.RDBStorage:
+@contextmanager
+def open_storage(url: str, heartbeat: int) -> Iterator[optuna.storages.RDBStorage]:
     """
-    Open the database of a search, with its tables made where they are missing.
+    Open the database of a search for a while, with its tables made where they are missing.
 
     Parameters
     ----------
@@ -105,6 +106,15 @@ def open_storage(url: str, heartbeat: int) -> optuna.storages.RDBStorage:
     SearchError
         The URL is none, or the database does not answer.
     """
+    storage = _connect(url, heartbeat)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _connect(url: str, heartbeat: int) -> optuna.storages.RDBStorage:
     sqlite = url.startswith("sqlite")
     arguments: dict[str, Any] = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
     for left in reversed(range(_OPENINGS)):
@@ -229,29 +239,39 @@ class Search:
 
     def _work(self, study: optuna.Study) -> None:
         taken: list[optuna.Trial] = []
+        faults: list[Exception] = []
 
         def objective(trial: optuna.Trial) -> float:
             taken.append(trial)
-            # A trial that is done again has the notes of the one whose worker died.
-            first = trial.user_attrs.get("first", trial.number)
-            trial.set_user_attr("first", first)
-            trial.set_user_attr("begun", trial.number)
-            seed = np.random.SeedSequence((self.seed, trial.number)).generate_state(1)[0]
-            study.sampler = optuna.samplers.TPESampler(seed=int(seed))
-            choice = propose(trial)
-            _log.info("trial %d: %s", trial.number, asdict(choice))
-            with _alone(self.folder / f"trial-{first}") as run:
-                return self.evaluate(choice, run, trial.set_user_attr)
+            try:
+                return self._try(study, trial)
+            except Exception as fault:
+                faults.append(fault)
+                raise
 
         try:
             study.optimize(objective, n_trials=1)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            # This worker stood still for so long that another one took over.
-            _log.warning("trial %d was taken for dead; another worker does it again", taken[-1].number)
         except KeyboardInterrupt:
             if taken:
                 _again()(study, study.get_trials()[taken[-1].number])
             raise
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+            if any(not isinstance(fault, optuna.exceptions.UpdateFinishedTrialError) for fault in faults):
+                raise
+            # This worker stood still for so long that another one has finished its trial for it.
+            _log.warning("trial %d was taken for dead; another worker does it again", taken[-1].number)
+
+    def _try(self, study: optuna.Study, trial: optuna.Trial) -> float:
+        # A trial that is done again has the notes of the one whose worker died.
+        first = trial.user_attrs.get("first", trial.number)
+        trial.set_user_attr("first", first)
+        trial.set_user_attr("begun", trial.number)
+        seed = np.random.SeedSequence((self.seed, trial.number)).generate_state(1)[0]
+        study.sampler = optuna.samplers.TPESampler(seed=int(seed))
+        choice = propose(trial)
+        _log.info("trial %d: %s", trial.number, asdict(choice))
+        with _alone(self.folder / f"trial-{first}") as run:
+            return self.evaluate(choice, run, trial.set_user_attr)
 
     def _bury_unbegun(self, study: optuna.Study) -> None:
         """Fail trials whose worker died before its first sign of life, which Optuna would leave running."""

@@ -1,6 +1,7 @@
-"""``cxr-train search`` on a stub of the network: ``search_worker.py STEPS OPTION…``.
+"""``cxr-train search`` on a stub of the network: ``search_worker.py STEP gated|free OPTION…``.
 
-Before step STEPS the process kills itself as ``kill -9`` would; 0 is never.
+At step STEP the process kills itself as ``kill -9`` would; 0 is never. A gated one stands at its first step
+until its standard input ends.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ class Stub:
     """Counts its steps in a weight; what is restored shows."""
 
     left = int(sys.argv[1])
+    gated = sys.argv[2] == "gated"
 
     def __init__(self, setting, weights):
         shapes = setting.architecture.weight_shapes()
         self._weights = weights or {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
 
     def step(self, images, targets, rate):
+        if Stub.gated:
+            sys.stdin.read()
+        Stub.gated = False
         Stub.left -= 1
         if Stub.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -53,4 +58,4 @@ def brightness(network, views, size):
 loop.stepper = Stub
 objective.logits = brightness
 recipe.from_nothing = lambda _effort, seed: small_plan(seed)
-sys.exit(cli.main(["search", *sys.argv[2:]]))
+sys.exit(cli.main(["search", *sys.argv[3:]]))

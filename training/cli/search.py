@@ -94,31 +94,30 @@ def _run(options: argparse.Namespace) -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     for name in ("alembic", "optuna"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    search = Search(
-        storage=open_storage(
-            options.storage or f"sqlite:///{options.folder.resolve() / 'search.db'}", options.heartbeat
-        ),
-        name=options.study,
-        settings={
-            "films": hashlib.sha256(options.packed.read_bytes()).hexdigest(),
-            "effort": options.effort,
-            "seed": options.seed,
-        },
-        seed=options.seed,
-        folder=options.folder / options.study,
-        evaluate=FitAndJudge(
-            training=training,
-            judging=judging,
-            plan=from_nothing(options.effort, options.seed),
-            report=_say,
-        ),
-    )
-    try:
-        study = search.run(options.trials)
-    except KeyboardInterrupt:
-        print("cxr-train: stopped; the same command goes on", file=sys.stderr)
-        return 130
-    trials = read_trials(study)
+    url = options.storage or f"sqlite:///{options.folder.resolve() / 'search.db'}"
+    with open_storage(url, options.heartbeat) as storage:
+        search = Search(
+            storage=storage,
+            name=options.study,
+            settings={
+                "films": hashlib.sha256(options.packed.read_bytes()).hexdigest(),
+                "effort": options.effort,
+                "seed": options.seed,
+            },
+            seed=options.seed,
+            folder=options.folder / options.study,
+            evaluate=FitAndJudge(
+                training=training,
+                judging=judging,
+                plan=from_nothing(options.effort, options.seed),
+                report=_say,
+            ),
+        )
+        try:
+            trials = read_trials(search.run(options.trials))
+        except KeyboardInterrupt:
+            print("cxr-train: stopped; the same command goes on", file=sys.stderr)
+            return 130
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=max(console.width, _NARROWEST))
