@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from cxr_pacs.evidence.picture import overlay
 from cxr_pacs.inference.saliency import share_inside
 from training.evaluation.table import class_of
-from training.splits import spread_evenly
+from training.judged import spread_evenly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -131,12 +131,12 @@ class Explanation:
             lost = kept and Figure(value=1 - kept.value, low=1 - kept.high, high=1 - kept.low)
             name = f"{view.words}: share of balanced accuracy above chance that is lost"
             yield Criterion(name=name, figure=lost, limit=LEAST_LOST, at_least=True)
-            for row, label, auroc in self.within_sources(view):
-                name = f"{view.words}: AUROC of {label.replace('_', ' ')} within {row}"
+            for source, label, auroc in self.within_sources(view, FEWEST):
+                name = f"{view.words}: AUROC of {label.replace('_', ' ')} within {source}"
                 yield Criterion(name=name, figure=auroc, limit=MOST_AUROC, at_least=False)
 
-    def within_sources(self, view: View) -> Iterator[tuple[str, str, Figure]]:
-        """AUROC of each class, against the rest, within each source with enough films of both."""
+    def within_sources(self, view: View, fewest: int = 1) -> Iterator[tuple[str, str, Figure]]:
+        """Source, class, and its AUROC against the rest, of every source with `fewest` films of both."""
         for name, row in self.views[view].evaluation.rows.items():
             if not name.startswith("source=") or self.head not in row.heads:
                 continue
@@ -144,7 +144,7 @@ class Explanation:
             for index, label in enumerate(head.judged.labels):
                 positives = int((head.judged.true == index).sum())
                 figure = head.figures["auroc", label]
-                if min(positives, len(head.judged.true) - positives) >= FEWEST and figure is not None:
+                if min(positives, len(head.judged.true) - positives) >= fewest and figure is not None:
                     yield name.removeprefix("source="), label, figure
 
 

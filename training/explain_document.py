@@ -42,8 +42,8 @@ def document(explanation: Explanation) -> dict[str, Any]:
     dict
         ``model`` (name, version, digest), ``manifest`` (digest), ``interval``, ``head``, ``fill`` and
         ``notes``;
-        ``maps``: by row ``films``, ``measured`` and by share (`training.map_shares.FilmMap`) ``median`` with
-        its interval and quartiles;
+        ``maps``: by row ``films``, ``measured``, ``patients`` and by share (`training.map_shares.FilmMap`)
+        ``median`` with its interval and quartiles;
         ``views``: by view ``films_without_lungs`` and ``rows``, by row ``n``, ``patients``, ``accuracy``,
         ``balanced_accuracy``, ``kept`` and by class ``sensitivity`` and ``auroc``; views that are held only
         of a bundle that asks for the lung fields;
@@ -188,7 +188,7 @@ def _line(figure: Figure | None) -> str:
 
 def _map_row(row: MapRow) -> dict[str, Any]:
     shares = {name: None if (spread := row.shares.get(name)) is None else _spread(spread) for name in SHARES}
-    return {"films": row.films, "measured": row.measured, **shares}
+    return {"films": row.films, "measured": row.measured, "patients": row.patients, **shares}
 
 
 def _spread(spread: Spread) -> dict[str, Any]:

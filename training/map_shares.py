@@ -68,14 +68,15 @@ class MapRow:
     ----------
     films : int
         All of them.
-    measured : int
-        Those that have lungs and a map.
+    measured, patients : int
+        Those that have lungs and a map, and whose they are.
     shares : mapping of str to Spread
         By the names in `SHARES`, of the measured films; empty where there are none.
     """
 
     films: int
     measured: int
+    patients: int
     shares: Mapping[str, Spread]
 
 
@@ -123,13 +124,19 @@ def map_rows(maps: Sequence[FilmMap]) -> dict[str, MapRow]:
 
 def _row(films: Sequence[FilmMap]) -> MapRow:
     measured = [film for film in films if film.lungs is not None]
-    shares = {}
-    if measured:
-        patients = np.unique([film.case.patient for film in measured], return_inverse=True)[1]
-        draws = patient_draws(patients.astype(np.int64), RESAMPLES, _SEED)
-        for name in SHARES:
-            shares[name] = _spread(np.array([getattr(film, name) for film in measured], float), draws)
-    return MapRow(films=len(films), measured=len(measured), shares=shares)
+    if not measured:
+        return MapRow(films=len(films), measured=0, patients=0, shares={})
+    known, patients = np.unique([film.case.patient for film in measured], return_inverse=True)
+    draws = patient_draws(patients.astype(np.int64), RESAMPLES, _SEED)
+    return MapRow(
+        films=len(films),
+        measured=len(measured),
+        patients=len(known),
+        shares={
+            name: _spread(np.array([getattr(film, name) for film in measured], float), draws)
+            for name in SHARES
+        },
+    )
 
 
 def _spread(values: NDArray[np.float64], draws: NDArray[np.float32]) -> Spread:

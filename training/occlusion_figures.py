@@ -30,8 +30,8 @@ class Occluded:
     evaluation : Evaluation
     kept : mapping of str to Figure or None
         By row of the evaluation: which share of balanced accuracy's distance above chance is left of what the
-        whole films give, resampled together; 1 is all, 0 or less is none. None where the whole films give
-        nothing above chance.
+        whole films give, resampled together; 1 is all, 0 or less is none. It has no spread where a view gets
+        nothing wrong, or gives one class always. None where the whole films give nothing above chance.
     without_lungs : int
         Films in which segmentation found no lungs any more; 0 where the fields were held.
     """

@@ -11,7 +11,7 @@ import numpy as np
 from training.corpus import CorpusError, Film
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -171,18 +171,3 @@ def group_weights(labels: Sequence[str], sources: Sequence[str]) -> NDArray[np.f
     weights: NDArray[np.float64] = np.array([1 / max(sizes[group], _SMALLEST_GROUP) for group in groups])
     weights /= weights.sum()
     return weights
-
-
-def spread_evenly(films: Sequence[Film], count: int) -> tuple[Film, ...]:
-    """Take `count` films, in turn from each class and source and there from each patient, in their order."""
-    groups: dict[tuple[str, str], dict[str, list[Film]]] = defaultdict(lambda: defaultdict(list))
-    for film in films:
-        groups[film.label, film.source][film.patient].append(film)
-    queues = [list(_in_turn(list(patients.values()))) for _, patients in sorted(groups.items())]
-    taken = {film.file for film, _ in zip(_in_turn(queues), range(count), strict=False)}
-    return tuple(film for film in films if film.file in taken)
-
-
-def _in_turn(queues: Sequence[Sequence[Film]]) -> Iterator[Film]:
-    for place in range(max(map(len, queues), default=0)):
-        yield from (queue[place] for queue in queues if place < len(queue))

@@ -17,10 +17,11 @@ from training.corpus import CorpusError
 from training.evaluation import Case
 from training.explain import explain
 from training.explain_document import document, notes, tables
+from training.explain_metrics import explanation_metrics
+from training.judged import spread_evenly
 from training.map_shares import FilmMap, map_rows, measure_map
 from training.occlusion import View, fields_over
 from training.reader import Reader
-from training.splits import spread_evenly
 
 SHOWN = ClassScore(head="multiclass", label="normal", score=0.9, threshold=0.5)
 
@@ -141,6 +142,17 @@ def test_the_tables_show_what_the_document_says(border_read):
     assert printed.count("missed") == 3
     assert "lungs blanked" in printed
     assert f"{border_read.maps['all'].shares['lungs'].median.value:.3f}" in printed
+
+
+def test_a_bundle_can_state_the_figures(lungs_read):
+    stated = explanation_metrics(lungs_read, "test")
+    named = {(metric.films, metric.name): metric.value for metric in stated}
+    assert len(named) == len(stated)
+    assert named["test", "median share of the activation map in the lungs"] > 0.8
+    assert named["test, lungs only", "balanced accuracy"] == 1
+    assert named["test, lungs blanked", "balanced accuracy"] == pytest.approx(1 / 3, abs=0.01)
+    assert named["test, lungs blanked, here", "AUROC of normal"] == pytest.approx(0.5, abs=0.1)
+    assert not [films for films, _ in named if "held" in films], "they say nothing of the network"
 
 
 @settings(max_examples=50, deadline=None)

@@ -47,7 +47,15 @@ def test_another_bundle_lends_its_lungs(bundle, without_lungs, corpus, tmp_path,
     assert set(found["views"]) == {"whole", "lungs_blanked", "lungs_only"}
     assert found["fill"] == "smooth"
     assert found["maps"]["all"]["films"] == 6
-    assert found["manifests"][0].endswith("split test, 6 films")
+    assert found["manifests"][0].endswith("split test, 6 of 18 films")
+
+
+def test_a_fold_can_be_explained(bundle, corpus, tmp_path):
+    written = tmp_path / "explained.json"
+    arguments = ["--bundle", bundle, "--manifest", corpus, "--fold", "2/3", "--limit", "5", "--json", written]
+    assert cli.main(["explain", *map(str, arguments)]) == 0
+    found = json.loads(written.read_text())
+    assert "fold 2/3, seed 0, 5 of " in found["manifests"][0]
 
 
 def test_what_cannot_be_is_said_before_any_work(bundle, corpus, tmp_path, capsys):

@@ -19,9 +19,10 @@ from training.evaluation import ScoreTable, evaluate, pool, read_table, write_ta
 from training.evaluation.document import document
 from training.evaluation.mistakes import picture_of, worst_mistakes
 from training.evaluation.summary import tables
+from training.judged import JUDGED, films_of
 from training.report import page
 from training.scoring import activation, score
-from training.splits import SPLITS, fold_parts
+from training.splits import fold_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-_SPLITS = ("test", "val", "train", "val+test", "all")
 _NARROWEST = 150
 
 
@@ -65,7 +65,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--split",
-        choices=_SPLITS,
+        choices=JUDGED,
         default="test",
         help="films to judge, by the manifest's column split; `all` ignores the column (default: test)",
     )
@@ -121,7 +121,7 @@ def _scored(options: argparse.Namespace) -> _Judged:
         judged, training = parts["test"], parts["train"]
     else:
         described = "all films" if options.split == "all" else f"split {options.split}"
-        judged, training = _of_split(films, options.split), _training(films)
+        judged, training = films_of(films, options.split), _training(films)
     if options.baseline_manifest is not None:
         training = _training(read_corpus(options.baseline_manifest))
     engine = load_engine(bundle, "auto")
@@ -133,23 +133,6 @@ def _scored(options: argparse.Namespace) -> _Judged:
 
 def _training(films: Sequence[Film]) -> tuple[Film, ...]:
     return tuple(film for film in films if film.split == "train")
-
-
-def _of_split(films: Sequence[Film], split: str) -> tuple[Film, ...]:
-    """Take the films of a split; CorpusError where there are none, or their patients are in others too."""
-    if split == "all":
-        return tuple(films)
-    wanted = split.split("+")
-    judged = tuple(film for film in films if film.split in wanted)
-    if not judged:
-        raise CorpusError(f"the manifest has no film of split {split}; --split all ignores the column")
-    elsewhere = {film.patient for film in films if film.split in SPLITS and film.split not in wanted}
-    if leaking := [film.file for film in judged if film.patient in elsewhere]:
-        raise CorpusError(
-            f"patients of {len(leaking)} films of split {split} are in another split too, the first film is "
-            f"{leaking[0]}; scores would flatter the model"
-        )
-    return judged
 
 
 def _pooled(options: argparse.Namespace) -> _Judged:

@@ -17,9 +17,10 @@ from training.contact_sheet import contact_sheet
 from training.corpus import CorpusError, manifest_path, read_corpus
 from training.explain import explain
 from training.explain_document import document, notes, tables
+from training.judged import JUDGED, films_of, spread_evenly
 from training.occlusion import FILLS, View
 from training.reader import Reader
-from training.splits import spread_evenly
+from training.splits import fold_parts
 
 if TYPE_CHECKING:
     from training.corpus import Film
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-_SPLITS = ("test", "val", "train", "val+test", "all")
 _NARROWEST = 170
 
 
@@ -45,12 +45,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="DIR",
         help="a bundle whose lung network says where the lungs are (default: the bundle itself)",
     )
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--split",
-        choices=_SPLITS,
+        choices=JUDGED,
         default="test",
         help="films to read, by the manifest's column split; `all` ignores the column (default: test)",
     )
+    which.add_argument(
+        "--fold",
+        metavar="K/N",
+        help="read the films of this fold of a cross-validation by patient over the whole manifest",
+    )
+    parser.add_argument("--fold-seed", type=int, default=0, help="of the folds (default: 0)")
     parser.add_argument(
         "--limit", type=_count, metavar="N", help="read N films at most, of each class and source in turn"
     )
@@ -79,12 +86,10 @@ def _run(options: argparse.Namespace) -> None:
             f"bundle {lungs.path} has no lung network, so nothing says where the lungs are; "
             "name a bundle that has one with --lungs"
         )
-    films = _chosen(options)
+    films, described = _chosen(options)
     engine = load_engine(bundle, "auto")
     reader = Reader(engine=engine, segmenter=load_engine(lungs, "auto") if options.lungs else engine)
     digest = hashlib.sha256(manifest_path(options.manifest).read_bytes()).hexdigest()
-    limited = f", {len(films)} films" if options.limit else ""
-    described = f"split {options.split}{limited}"
     found = explain(reader, films, options.fill, f"{digest} {described}")
     _print(found, described)
     if options.json:
@@ -94,16 +99,19 @@ def _run(options: argparse.Namespace) -> None:
         Image.fromarray(contact_sheet(reader, films)).save(options.sheet)
 
 
-def _chosen(options: argparse.Namespace) -> tuple[Film, ...]:
-    wanted = options.split.split("+")
-    films = tuple(
-        film for film in read_corpus(options.manifest) if options.split == "all" or film.split in wanted
-    )
-    if not films:
-        raise CorpusError(
-            f"the manifest has no film of split {options.split}; --split all ignores the column"
-        )
-    return films if options.limit is None else spread_evenly(films, options.limit)
+def _chosen(options: argparse.Namespace) -> tuple[tuple[Film, ...], str]:
+    """Take the films that are asked for, and say in words which they are."""
+    films = read_corpus(options.manifest)
+    if options.fold:
+        described = f"fold {options.fold}, seed {options.fold_seed}"
+        chosen = fold_parts(films, options.fold, options.fold_seed)["test"]
+    else:
+        described = "all films" if options.split == "all" else f"split {options.split}"
+        chosen = films_of(films, options.split)
+    if options.limit is None:
+        return chosen, described
+    few = spread_evenly(chosen, options.limit)
+    return few, f"{described}, {len(few)} of {len(chosen)} films"
 
 
 def _print(explanation: Explanation, described: str) -> None:
