@@ -91,10 +91,10 @@ def notes(explanation: Explanation) -> Iterator[str]:
             "Hidden are the lung fields, or all else. Fields held: the model is told those of the whole "
             "film; else it segments what it is shown anew."
         )
-        empty = " and ".join(view.words for view in explanation.empty)
+        empty = "; ".join(view.words for view in explanation.empty)
         yield (
-            f"This model blanks all but the lung fields itself, so that {empty} are what they are whatever "
-            "the network does."
+            "This model blanks all but the lung fields itself, so that these views say nothing of the network, "
+            f"only of that: {empty}."
         )
     else:
         yield "Hidden are the lung fields, or all else. This model reads the whole picture."
