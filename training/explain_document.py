@@ -93,8 +93,8 @@ def notes(explanation: Explanation) -> Iterator[str]:
         )
         empty = "; ".join(view.words for view in explanation.empty)
         yield (
-            "This model blanks all but the lung fields itself, so that these views say nothing of the network, "
-            f"only of that: {empty}."
+            "This model blanks all but the lung fields itself, so that these views say nothing of the "
+            f"network: {empty}."
         )
     else:
         yield "Hidden are the lung fields, or all else. This model reads the whole picture."
