@@ -83,24 +83,28 @@ class TorchStepper:
         """Optimiser and average."""
         entries = self._optimizer.state_dict()["state"]
         state = {
-            f"{index}/{name}": value.cpu().numpy()
+            f"{index}/{name}": value.cpu().numpy().copy()
             for index, entry in entries.items()
             for name, value in entry.items()
         }
-        averages = {f"average/{name}": value.cpu().numpy() for name, value in self._average.items()}
+        averages = {f"average/{name}": value.cpu().numpy().copy() for name, value in self._average.items()}
         return {"taken": np.array(self._taken), **state, **averages}
 
     def restore(self, state: Arrays) -> None:
         """Go on from `state`."""
         entries: dict[int, dict[str, Any]] = {}
+        moving = list(self._moving.values())
         for key, value in state.items():
             first, _, name = key.partition("/")
+            kept = torch.from_numpy(np.array(value))
             if first == "taken":
                 self._taken = int(value)
             elif first == "average":
-                self._average[name].copy_(torch.from_numpy(np.array(value)))
+                self._average[name].copy_(kept)
             else:
-                entries.setdefault(int(first), {})[name] = torch.from_numpy(np.array(value))
+                # The fused kernel goes through memory: moments must lie there as their weights do.
+                laid = kept if kept.ndim == 0 else torch.empty_like(moving[int(first)]).copy_(kept)
+                entries.setdefault(int(first), {})[name] = laid.detach()
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": entries})
 
     def _inward(self, value: NDArray[Any]) -> torch.Tensor:
@@ -156,4 +160,4 @@ class TorchStepper:
 
 def _outward(value: torch.Tensor) -> NDArray[np.float32]:
     array = value.detach().cpu()
-    return np.ascontiguousarray((array.permute(2, 3, 1, 0) if array.ndim == 4 else array).numpy())
+    return np.array((array.permute(2, 3, 1, 0) if array.ndim == 4 else array).numpy(), order="C")
