@@ -31,6 +31,9 @@ from training.calibrate import Calibration, OperatingPoint, calibrate_table, rec
 from training.card import card
 from training.claims import claims, verdicts
 from training.evaluation import evaluate, metrics
+from training.explain import explain
+from training.explain_metrics import explanation_metrics
+from training.reader import Reader
 from training.recipe import HEADS
 from training.scoring import score
 from training.toml import to_toml
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fitted", "Lungs", "Release", "export"]
 
+_FILL = "smooth"  # the other, mid-grey, is what a model of lung fields is shown anyway
 _NAMESPACE = uuid.UUID("662f1a4c-5f0e-4a56-9d59-2f3c1a7b5d10")
 _WEIGHTS, _LUNGS, _CARD = "weights.npz", "lungs.npz", "MODEL_CARD.md"
 _CODES = {
@@ -156,6 +160,9 @@ def export(
     if crossval is not None:
         decided, films = evaluate(crossval), "cross-validation by patient, out of fold"
         figures += metrics(decided, "cross-validation")
+    if fitted.lungs is not None:
+        read = explain(Reader(engine=engine, segmenter=engine), parts["test"], _FILL)
+        figures += explanation_metrics(read, "test")
     manifest = draft.model_copy(
         update={
             "heads": tuple(_head(head.head, head.labels, chosen[head.head]) for head in table.heads),
