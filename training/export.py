@@ -30,7 +30,7 @@ from training.baselines import fit_baselines
 from training.calibrate import Calibration, OperatingPoint, calibrate_table, recalibrated
 from training.card import card
 from training.claims import claims, verdicts
-from training.evaluation import evaluate, metrics
+from training.evaluation import evaluate, metrics, pool
 from training.explain import explain
 from training.explain_metrics import explanation_metrics
 from training.reader import Reader
@@ -139,8 +139,9 @@ def export(
     Write the bundle into the folder `out` and read it back.
 
     Every score comes from the engine that serves, with the float16 weights. Temperatures and thresholds are
-    chosen on ``parts["val"]``; figures and claims are those of ``parts["test"]``, beside trivial baselines
-    fitted on ``parts["train"]``. Where out-of-fold scores of a cross-validation by the same recipe are given
+    chosen on ``parts["val"]``; figures are those of ``parts["test"]``, beside trivial baselines fitted on
+    ``parts["train"]``. Claims are decided on val and test together: no weight was chosen on val, and an AUROC
+    does not depend on thresholds. Where out-of-fold scores of a cross-validation by the same recipe are given
     as `crossval`, baselines among them, their figures stand beside, and the claims are theirs: they speak of
     several times as many films.
     """
@@ -151,12 +152,16 @@ def export(
     with tempfile.TemporaryDirectory() as folder:
         bundle = _write(Path(folder), draft, files)
     engine = load_engine(bundle, "auto")
-    chosen = calibrate_table(score(bundle, parts["val"], engine=engine))
-    table = recalibrated(score(bundle, parts["test"], engine=engine), chosen)
-    baselines = fit_baselines(parts["train"], parts["test"], {head.head: head.labels for head in table.heads})
-    evaluation = evaluate(table.with_baselines(baselines))
+    val, test = (score(bundle, parts[name], engine=engine) for name in ("val", "test"))
+    chosen = calibrate_table(val)
+    held_out = (*parts["val"], *parts["test"])
+    labels = {head.head: head.labels for head in test.heads}
+    evaluation, decided = (
+        evaluate(recalibrated(table, chosen).with_baselines(fit_baselines(parts["train"], films, labels)))
+        for table, films in ((test, parts["test"]), (pool([val, test]), held_out))
+    )
     figures = metrics(evaluation, "test")
-    decided, films = evaluation, "test split"
+    films = "splits val and test"
     if crossval is not None:
         decided, films = evaluate(crossval), "cross-validation by patient, out of fold"
         figures += metrics(decided, "cross-validation")
@@ -165,7 +170,7 @@ def export(
         figures += explanation_metrics(read, "test")
     manifest = draft.model_copy(
         update={
-            "heads": tuple(_head(head.head, head.labels, chosen[head.head]) for head in table.heads),
+            "heads": tuple(_head(head.head, head.labels, chosen[head.head]) for head in test.heads),
             "metrics": figures,
             "claims": claims(decided, films),
         }
