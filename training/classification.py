@@ -62,8 +62,8 @@ class Classification:
         outside = 1.0 - targets[_INSIDE][..., None]
         for head in HEADS:
             target = targets[head]
-            # A film outside a head's labels has a target of zeros and so no share in that head's loss. Written
-            # out, because TensorFlow's own kernel gives it a gradient all the same.
+            # A film outside a head's labels has a target of zeros and so no share in that head's loss.
+            # Written out, because TensorFlow's own kernel gives it a gradient all the same.
             entropy = -ops.sum(target * ops.log_softmax(outputs[head], axis=-1))
             loss += entropy / ops.maximum(ops.sum(target), 1.0)
             maps = ops.relu(ops.matmul(outputs[FEATURES], kernels[head]))

@@ -9,12 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from packed_films import ARCHITECTURE, LABELS, STAGES, packed_films, small_plan
+from packed_films import LABELS, STAGES, packed_films, small_plan
 
+from cxr_pacs.inference.architecture import Architecture
 from training.loop import Fit
 from training.recipe import HEADS
 from training.steppers import stepper
 
+ARCHITECTURE = Architecture(
+    stages=(1,), width=4, heads=tuple((head, len(labels)) for head, labels in HEADS.items())
+)
 SIZE, BATCH = 16, 12
 RATE = 1e-3
 
@@ -57,7 +61,10 @@ def distance(one, other):
 
 def main():
     images, targets = fixed_batch()
-    fit, start = Fit(packed_films(), small_plan(), Path("unused")), fixed_weights()
+    fit, start = (
+        Fit(packed_films(), replace(small_plan(), architecture=ARCHITECTURE), Path("unused")),
+        fixed_weights(),
+    )
     setting = fit._setting(replace(STAGES[0], outside=0.3))
 
     moves = stepper(setting, start)

@@ -37,9 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     parser = argparse.ArgumentParser(prog="cxr-train", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name in _COMMANDS:
+    words = sys.argv[1:] if arguments is None else arguments
+    # A command that is named is imported alone: a fit needs little of what others need.
+    named = [name for name in _COMMANDS if words and name.rstrip("_") == words[0]]
+    for name in named or _COMMANDS:
         importlib.import_module(f"training.cli.{name}").add(commands)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         return int(options.run(options) or 0)
