@@ -122,9 +122,7 @@ AUGMENTATION = Augmentation(
     stretch=0.18, turn=10, shift=0.06, gamma=0.35, contrast=0.2, degrade=0.25, edge=0.5
 )
 RECIPE = (
-    Stage(
-        size=96, passes=100_000, learning_rate=5e-4, smoothing=0.1, augmentation=AUGMENTATION, outside=0.3
-    ),
+    Stage(size=96, passes=100_000, learning_rate=5e-4, smoothing=0.1, augmentation=AUGMENTATION, outside=0.3),
     Stage(
         size=192,
         passes=12_000,
