@@ -32,6 +32,8 @@ SPECIFICITY = 0.90
 class FitAndJudge:
     """Fits a choice in its run folder and judges the head `HEAD`; a run that was begun is taken up.
 
+    The weights are not kept: what a search gives is the choice.
+
     Attributes
     ----------
     training, judging : Packed
@@ -57,6 +59,8 @@ class FitAndJudge:
         judgement = judge(said, self.judging.labels, HEADS[HEAD])
         note("sensitivities", dict(judgement.sensitivities))
         note("auroc", judgement.auroc)
+        # A judged trial keeps its log; a hundred checkpoints of ResNet50 would take 10 GB.
+        (run / "checkpoint.npz").unlink(missing_ok=True)
         return judgement.value
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -103,7 +105,7 @@ def read_packed(path: Path) -> Packed:
         The file is missing or something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return Packed(**{name: archive[name] for name in ("views", *_TEXTS)})
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise CorpusError(f"{path} is no packed corpus ({error}); make one with cxr-train pack") from error
