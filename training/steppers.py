@@ -197,7 +197,12 @@ class _TensorFlowStepper(_KerasStepper):
         variables = self.network.trainable_variables
         with self._tf.GradientTape() as tape:
             loss = self.loss(self.network(images, training=True), targets, variables)
-        return self._tf.clip_by_global_norm(tape.gradient(loss, variables), CLIP)[0], loss
+        # An objective may leave heads out: their gradient is then nought, as in JAX.
+        gradients = [
+            self._tf.zeros(v.shape) if gradient is None else gradient
+            for v, gradient in zip(variables, tape.gradient(loss, variables), strict=True)
+        ]
+        return self._tf.clip_by_global_norm(gradients, CLIP)[0], loss
 
     def _update(self, gradients: Sequence[Any]) -> None:
         for _, indices, optimizer in self.groups:
