@@ -59,8 +59,9 @@ def split_by_patient(films: Sequence[Film]) -> dict[str, tuple[Film, ...]]:
         seen[film.patient].add(film.split)
     if unknown := {film.split for film in films} - set(SPLITS):
         raise CorpusError(f"split {min(unknown)!r} is none of {', '.join(SPLITS)}")
-    if leaking := sorted(patient for patient, splits in seen.items() if len(splits) > 1):
-        raise CorpusError(f"{len(leaking)} patients are in several splits, the first is {leaking[0]!r}")
+    if leaking := [film.file for film in films if len(seen[film.patient]) > 1]:
+        patients = sum(len(splits) > 1 for splits in seen.values())
+        raise CorpusError(f"{patients} patients are in several splits, the first film of one is {leaking[0]}")
     parts = {name: tuple(film for film in films if film.split == name) for name in SPLITS}
     if empty := [name for name, part in parts.items() if not part]:
         raise CorpusError(f"split {empty[0]!r} has no film")
