@@ -193,7 +193,8 @@ class Search:
         Work until `trials` trials of all workers together are complete and none is running.
 
         A trial whose worker died is counted as failed and done again, from its last checkpoint. An interrupt
-        (Ctrl-C) gives the trial back in the same way.
+        (Ctrl-C) gives the trial back in the same way. Workers that look at the same instant may do a trial
+        more than was wanted.
 
         Raises
         ------
