@@ -18,6 +18,7 @@ from pydicom import dcmread
 from pydicom.uid import (
     JPEG2000,
     UID,
+    BasicTextSRStorage,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     ComputedRadiographyImageStorage,
@@ -64,6 +65,7 @@ _SOP_CLASSES = (
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
+    BasicTextSRStorage,
     EnhancedSRStorage,
     ComprehensiveSRStorage,
     Comprehensive3DSRStorage,

@@ -23,7 +23,18 @@ from pydicom.uid import UID
 
 from cxr_pacs.errors import EvidenceError
 
-__all__ = ["character_set", "is_decodable", "items", "number", "required_uid", "single", "terms_of", "values"]
+__all__ = [
+    "character_set",
+    "integers",
+    "is_decodable",
+    "items",
+    "number",
+    "octets",
+    "required_uid",
+    "single",
+    "terms_of",
+    "values",
+]
 
 _CUT: Final = {"StudyDescription": 64, "RequestedProcedureDescription": 64}
 
@@ -98,6 +109,30 @@ def number(item: Dataset, keyword: str) -> int | None:
     except _DAMAGED:
         return None
     return value if isinstance(value, int) else None
+
+
+def integers(item: Dataset, keyword: str) -> list[int]:
+    """Values of the binary numbers `keyword`; none when they are missing or damaged."""
+    try:
+        value = item.get(keyword)
+    except _DAMAGED:
+        return []
+    if isinstance(value, bytes):
+        # VR unknown: 16-bit words, little-endian as all that we negotiate
+        return list(struct.unpack(f"<{len(value) // 2}H", value[: len(value) // 2 * 2]))
+    found = list(value) if isinstance(value, (MultiValue, list, tuple)) else [value]
+    return found if all(isinstance(one, int) for one in found) else []
+
+
+def octets(item: Dataset, keyword: str) -> bytes:
+    """Bytes of the 16-bit words `keyword` (US or OW), little-endian; empty when missing or damaged."""
+    try:
+        value = item.get(keyword)
+    except _DAMAGED:
+        return b""
+    if isinstance(value, bytes):
+        return value
+    return b"".join((word & 0xFFFF).to_bytes(2, "little") for word in integers(item, keyword))
 
 
 def items(item: Dataset, keyword: str) -> list[Dataset]:

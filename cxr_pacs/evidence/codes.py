@@ -16,7 +16,7 @@ from pydicom.sr.coding import Code
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.inference.findings import ClassCode, ModelIdentity
 
-__all__ = ["class_names", "coded_class", "finding", "item", "question"]
+__all__ = ["class_names", "coded_class", "finding", "is_disease", "item", "question"]
 
 # PS3.16 Annex D and the context groups named in brackets
 ALGORITHM_FAMILY: Final[Code] = codes.DCM.ArtificialIntelligence  # [CID 7162]
@@ -34,11 +34,27 @@ SOURCE_IMAGE: Final[Code] = codes.DCM.SourceImageForImageProcessingOperation  # 
 POSITIVE: Final[Code] = codes.SCT.Positive  # [CID 250]
 NEGATIVE: Final[Code] = codes.SCT.Negative
 NOT_EVALUATED: Final[Code] = codes.SCT.NotEvaluated
+# of the segmentation of a map
+SEGMENTATION: Final[Code] = codes.DCM.SegmentationImageDerivation  # [CID 7203]
+SPATIAL_CONCEPT: Final[Code] = codes.SCT.SpatialAndRelationalConcept  # [CID 7150]
+# of a key object selection
+KEY_OBJECT_DESCRIPTION: Final[Code] = codes.DCM.KeyObjectDescription
+OF_INTEREST: Final[Code] = codes.DCM.OfInterest  # [CID 7010]
+SOURCE: Final[Code] = codes.SCT.Source
+# of a report in plain words
+PLAIN_REPORT_TITLE: Final[Code] = codes.LN.XRayReport  # [CID 7000]
+SUMMARY_SECTION: Final[Code] = codes.LN.Summary  # [CID 7001, and its text: CID 7002]
+FINDINGS_SECTION: Final[Code] = codes.LN.Findings
+PROCEDURE_SECTION: Final[Code] = codes.LN.CurrentProcedureDescriptions
+IMAGES_SECTION: Final[Code] = codes.LN.KeyImages
+FINDING: Final[Code] = codes.DCM.Finding  # [CID 7002]
+PROCEDURE_DESCRIPTION: Final[Code] = codes.DCM.ProcedureDescription
 
 # PS3.16 TID 1500 row 12
 QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
 # Procedure Reported where the source names none; CID 100 is a baseline, its own radiograph has no body part
 PLAIN_CHEST_XRAY: Final = Code("399208008", "SCT", "Plain chest X-ray")
+ENGLISH: Final = Code("en", "RFC5646", "English")
 CLASSIFICATION: Final = Code("278201002", "SCT", "Classification")
 
 # Labels that stand for all that is not the disease in question
@@ -72,6 +88,11 @@ def class_names(model: ModelIdentity, labels: Sequence[str], conjunction: str) -
     """Plain words for `labels`: ``A, B or C`` where `conjunction` is ``or``."""
     *first, last = (coded_class(model, label).name for label in labels)
     return f"{', '.join(first)} {conjunction} {last}" if first else last
+
+
+def is_disease(label: str) -> bool:
+    """Whether class `label` names a disease; False where it stands for health or for all else."""
+    return label not in _OPEN
 
 
 def question(model: ModelIdentity, labels: Sequence[str]) -> str:

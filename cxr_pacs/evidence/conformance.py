@@ -7,12 +7,19 @@ one is there on every site, for every object.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from cxr_pacs.evidence.identity import is_own_output
 from cxr_pacs.evidence.provenance import DISCLAIMER
@@ -31,9 +38,8 @@ _TYPE_1: Final = (
     "Modality",
     "SoftwareVersions",
     "ContributingEquipmentSequence",
-    "ContentDate",
-    "ContentTime",
 )
+_CONTENT_TIME: Final = ("ContentDate", "ContentTime")
 _TYPE_2: Final = (
     "PatientName",
     "PatientID",
@@ -80,6 +86,56 @@ _RGB: Final = MappingProxyType(
         "PixelRepresentation": 0,
     }
 )
+# PS3.3 C.8.20.2, C.7.6.16, C.7.6.17, C.12.2
+_SEGMENTATION_TYPE_1: Final = (
+    "ImageType",
+    "DeviceSerialNumber",
+    "ContentLabel",
+    "SegmentationType",
+    "SegmentationFractionalType",
+    "SegmentSequence",
+    "DimensionOrganizationSequence",
+    "DimensionIndexSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ReferencedSeriesSequence",
+    "LossyImageCompression",
+    "Rows",
+    "Columns",
+    "PixelData",
+)
+_FRACTIONS: Final = MappingProxyType(
+    {
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": 8,
+        "BitsStored": 8,
+        "HighBit": 7,
+        "PixelRepresentation": 0,
+        "NumberOfFrames": 1,
+        "SegmentationType": "FRACTIONAL",
+        "MaximumFractionalValue": 255,
+    }
+)
+# PS3.3 C.11.10, C.11.11, C.10.4, C.10.5, C.10.7, C.11.6
+_PRESENTATION_TYPE_1: Final = (
+    "PresentationCreationDate",
+    "PresentationCreationTime",
+    "ContentLabel",
+    "ReferencedSeriesSequence",
+    "DisplayedAreaSelectionSequence",
+    "GraphicAnnotationSequence",
+    "GraphicLayerSequence",
+    "PresentationLUTShape",
+)
+# PS3.3 C.17.6.1, C.17.6.2
+_SELECTION_TYPE_1: Final = (
+    "CurrentRequestedProcedureEvidenceSequence",
+    "ConceptNameCodeSequence",
+    "ContentSequence",
+    "ContinuityOfContent",
+    "ContentTemplateSequence",
+)
 # PS3.5 9.1
 _UID: Final = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 
@@ -111,18 +167,24 @@ def _common(dataset: Dataset) -> Iterator[str]:
 
 
 def _report(dataset: Dataset) -> Iterator[str]:
-    yield from _absent(dataset, _REPORT_TYPE_1, _REPORT_TYPE_2)
+    yield from _absent(dataset, (*_CONTENT_TIME, *_REPORT_TYPE_1), _REPORT_TYPE_2)
     if (dataset.get("VerificationFlag"), dataset.get("PreliminaryFlag")) != ("UNVERIFIED", "PRELIMINARY"):
         yield "the report claims to be verified or final"
-    if DISCLAIMER not in str(dataset.get("SeriesDescription", "")):
-        yield "the series description lacks the disclaimer"
+    predecessors = dataset.get("PredecessorDocumentsSequence") or ()
+    if any(study.StudyInstanceUID != dataset.get("StudyInstanceUID") for study in predecessors):
+        yield "the predecessor lies in another study"
+    yield from _document(dataset)
+
+
+def _document(dataset: Dataset) -> Iterator[str]:
+    """Check what a report and a key object selection share: disclaimer, evidence for all in the tree."""
+    yield from _described(dataset)
     tree = list(_descendants(dataset))
     if not any(DISCLAIMER in str(item.get("TextValue", "")) for item in tree):
         yield "the content tree lacks the disclaimer"
     evidence = dataset.get("CurrentRequestedProcedureEvidenceSequence") or ()
-    predecessors = dataset.get("PredecessorDocumentsSequence") or ()
-    if any(study.StudyInstanceUID != dataset.get("StudyInstanceUID") for study in (*evidence, *predecessors)):
-        yield "the evidence or the predecessor lies in another study"
+    if any(study.StudyInstanceUID != dataset.get("StudyInstanceUID") for study in evidence):
+        yield "the evidence lies in another study"
     listed = {
         sop.ReferencedSOPInstanceUID
         for study in evidence
@@ -134,20 +196,71 @@ def _report(dataset: Dataset) -> Iterator[str]:
         yield "the content tree refers to an instance that the evidence does not list"
 
 
+def _described(dataset: Dataset) -> Iterator[str]:
+    if DISCLAIMER not in str(dataset.get("SeriesDescription", "")):
+        yield "the series description lacks the disclaimer"
+
+
 def _capture(dataset: Dataset) -> Iterator[str]:
-    yield from _absent(dataset, _CAPTURE_TYPE_1, _CAPTURE_TYPE_2)
-    for keyword, value in _RGB.items():
-        if dataset.get(keyword) != value:
-            yield f"{keyword} is not {value}"
-    size = 3 * int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
-    if len(dataset.get("PixelData") or b"") != size + size % 2:
-        yield "the pixel data does not have the size that rows and columns tell"
+    yield from _absent(dataset, (*_CONTENT_TIME, *_CAPTURE_TYPE_1), _CAPTURE_TYPE_2)
+    yield from _pixels(dataset, _RGB)
     if dataset.get("BurnedInAnnotation") != "NO":
         yield "the picture is not declared free of identity"
     if {"PixelSpacing", "ImagerPixelSpacing"} & set(dataset.dir()):
         yield "a resampled picture must not carry a spacing"
     if DISCLAIMER not in str(dataset.get("DerivationDescription", "")):
         yield "the derivation description lacks the disclaimer"
+
+
+def _segmentation(dataset: Dataset) -> Iterator[str]:
+    yield from _absent(dataset, (*_CONTENT_TIME, *_SEGMENTATION_TYPE_1), ("ContentCreatorName",))
+    yield from _pixels(dataset, _FRACTIONS)
+    yield from _described(dataset)
+    segments = dataset.get("SegmentSequence") or ()
+    if len(segments) != 1:
+        yield "there is not exactly one segment"
+    if not any(DISCLAIMER in segment.get("SegmentDescription", "") for segment in segments):
+        yield "the segment's description lacks the disclaimer"
+
+
+def _presentation(dataset: Dataset) -> Iterator[str]:
+    yield from _absent(dataset, _PRESENTATION_TYPE_1, ("ContentCreatorName",))
+    yield from _described(dataset)
+    annotations = dataset.get("GraphicAnnotationSequence") or ()
+    words = [text for annotation in annotations for text in annotation.get("TextObjectSequence") or ()]
+    if not any(DISCLAIMER in text.get("UnformattedTextValue", "") for text in words):
+        yield "the words over the picture lack the disclaimer"
+    listed = {
+        image.ReferencedSOPInstanceUID
+        for series in dataset.get("ReferencedSeriesSequence") or ()
+        for image in series.get("ReferencedImageSequence") or ()
+    }
+    used = {
+        image.ReferencedSOPInstanceUID
+        for annotation in annotations
+        for image in annotation.get("ReferencedImageSequence") or ()
+    }
+    if not used or not used <= listed:
+        yield "the annotation refers to an image that the presentation state does not list"
+    if dataset.get("PresentationLUTShape") not in {"IDENTITY", "INVERSE"}:
+        yield "PresentationLUTShape is neither IDENTITY nor INVERSE"
+
+
+def _selection(dataset: Dataset) -> Iterator[str]:
+    type_1 = (*_CONTENT_TIME, *_SELECTION_TYPE_1)
+    yield from _absent(dataset, type_1, ("ReferencedPerformedProcedureStepSequence",))
+    yield from _document(dataset)
+
+
+def _pixels(dataset: Dataset, wanted: Mapping[str, object]) -> Iterator[str]:
+    """Image Pixel attributes that are not as `wanted`, and pixel data of another size than they tell."""
+    for keyword, value in wanted.items():
+        if dataset.get(keyword) != value:
+            yield f"{keyword} is not {value}"
+    samples = int(dataset.get("SamplesPerPixel") or 0)
+    size = samples * int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
+    if len(dataset.get("PixelData") or b"") != size + size % 2:
+        yield "the pixel data does not have the size that rows and columns tell"
 
 
 def _absent(dataset: Dataset, type_1: tuple[str, ...], type_2: tuple[str, ...]) -> Iterator[str]:
@@ -166,5 +279,12 @@ def _descendants(item: Dataset) -> Iterator[Dataset]:
 
 
 _PARTICULAR: Final[MappingProxyType[str, Callable[[Dataset], Iterator[str]]]] = MappingProxyType(
-    {Comprehensive3DSRStorage: _report, SecondaryCaptureImageStorage: _capture}
+    {
+        BasicTextSRStorage: _report,
+        Comprehensive3DSRStorage: _report,
+        GrayscaleSoftcopyPresentationStateStorage: _presentation,
+        KeyObjectSelectionDocumentStorage: _selection,
+        SecondaryCaptureImageStorage: _capture,
+        SegmentationStorage: _segmentation,
+    }
 )

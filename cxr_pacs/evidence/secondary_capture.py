@@ -28,7 +28,7 @@ from cxr_pacs.evidence.provenance import DISCLAIMER, Output, common_modules, set
 from cxr_pacs.evidence.source import ReadInstance, image_reference
 from cxr_pacs.inference.findings import ClassScore, Findings
 
-__all__ = ["SERIES_NUMBER", "heatmap", "heatmap_uid"]
+__all__ = ["SERIES_NUMBER", "describe_compression", "heatmap", "heatmap_uid", "instance_number"]
 
 SERIES_NUMBER: Final = 9002
 SERIES_DESCRIPTION: Final = "AI CXR heatmap - not for primary diagnosis"
@@ -81,7 +81,7 @@ def heatmap(instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp) -> Fi
             modality="OT",
             series_description=SERIES_DESCRIPTION,
             series_number=SERIES_NUMBER,
-            instance_number=_instance_number(header),
+            instance_number=instance_number(header),
         ),
         model,
         stamp,
@@ -99,7 +99,7 @@ def heatmap_uid(header: Dataset, findings: Findings, shown: ClassScore, stamp: S
     return instance_uid(stamp, [source], findings.model.digest, f"heatmap|{shown.head}|{shown.label}")
 
 
-def _instance_number(header: Dataset) -> int:
+def instance_number(header: Dataset) -> int:
     """Return that of the source, or 1 where it is not a positive IS value (PS3.5 6.2)."""
     text = single(header, "InstanceNumber")
     number = int(text) if text.isdecimal() else 0
@@ -127,10 +127,10 @@ def _describe_derivation(dataset: Dataset, instance: ReadInstance, shown: ClassS
         f"{model.name} {model.version}, painted over the displayed radiograph, resampled. {DISCLAIMER}."
     )[:1024]
     dataset.PatientOrientation = patient_orientation(header)
-    _describe_compression(dataset, header)
+    describe_compression(dataset, header)
 
 
-def _describe_compression(dataset: Dataset, header: Dataset) -> None:
+def describe_compression(dataset: Dataset, header: Dataset) -> None:
     """Say that the source was lossy, where it was, and how far as the source says so."""
     if not _was_lossy(header):
         dataset.LossyImageCompression = "00"

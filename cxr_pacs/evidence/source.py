@@ -26,6 +26,7 @@ from cxr_pacs.inference.findings import ClassScore, Findings, Withheld
 
 __all__ = [
     "ReadInstance",
+    "ReportedStudy",
     "image_reference",
     "patient_and_study",
     "referenced_requests",
@@ -94,6 +95,30 @@ class ReadInstance:
                     f"the score {score.head}/{score.label} is {score.score}, not between 0 and 1: "
                     "the model's output cannot be reported"
                 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedStudy:
+    """What a report was made of, for the objects that stand beside it.
+
+    Attributes
+    ----------
+    instances : tuple of ReadInstance
+        The images that it reports.
+    heatmaps : tuple of Dataset
+        The heatmaps that it refers to; their pixel data is not needed.
+    document : Dataset
+        The report.
+    """
+
+    instances: tuple[ReadInstance, ...]
+    heatmaps: tuple[Dataset, ...]
+    document: Dataset
+
+    @property
+    def read(self) -> tuple[ReadInstance, ...]:
+        """The images in the order of the report: by SOP Instance UID."""
+        return tuple(sorted(self.instances, key=lambda i: required_uid(i.header, "SOPInstanceUID")))
 
 
 def patient_and_study(header: Dataset) -> Dataset:

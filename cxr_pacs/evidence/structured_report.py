@@ -31,7 +31,7 @@ from cxr_pacs.evidence.source import (
 )
 from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity, Withheld
 
-__all__ = ["SERIES_NUMBER", "report"]
+__all__ = ["SERIES_NUMBER", "observer", "report"]
 
 SERIES_NUMBER: Final = 9001
 SERIES_DESCRIPTION: Final = f"AI CXR findings - {DISCLAIMER}"
@@ -127,7 +127,7 @@ def _content(read: Sequence[ReadInstance], heatmaps: Sequence[Dataset], stamp: S
     drawn = {str(heatmap.SOPInstanceUID): heatmap for heatmap in heatmaps}
     headers = [instance.header for instance in read]
     tree = hd.sr.MeasurementReport(
-        observation_context=_observer(read[0].findings.model),
+        observation_context=observer(read[0].findings.model),
         procedure_reported=reported_procedures(headers[0]) or codes.PLAIN_CHEST_XRAY,
         imaging_measurements=[
             _group(instance, one, drawn, stamp) for instance in read for one in instance.classes
@@ -141,7 +141,7 @@ def _content(read: Sequence[ReadInstance], heatmaps: Sequence[Dataset], stamp: S
     return root
 
 
-def _observer(model: ModelIdentity) -> hd.sr.ObservationContext:
+def observer(model: ModelIdentity) -> hd.sr.ObservationContext:
     """TID 1001 with the model's artefact as device observer (TID 1004)."""
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=model.device_uid,

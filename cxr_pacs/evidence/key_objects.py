@@ -1,0 +1,154 @@
+"""The images of a study in which a class reached its threshold, as a Key Object Selection (PS3.3 A.35.4).
+
+So that a worklist or a hanging protocol can point at them. It refers to the source images, their heatmaps
+and the report, and claims no more than these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import highdicom as hd
+from pydicom import Dataset, FileDataset
+from pydicom.uid import KeyObjectSelectionDocumentStorage
+
+from cxr_pacs.evidence import codes
+from cxr_pacs.evidence.attributes import required_uid
+from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
+from cxr_pacs.evidence.provenance import (
+    DISCLAIMER,
+    Output,
+    common_model,
+    common_modules,
+    settle_character_set,
+)
+from cxr_pacs.evidence.source import ReadInstance, ReportedStudy, referenced_requests, references
+from cxr_pacs.evidence.structured_report import observer
+from cxr_pacs.inference.findings import ClassScore
+
+__all__ = ["SERIES_NUMBER", "key_objects"]
+
+SERIES_NUMBER: Final = 9005
+SERIES_DESCRIPTION: Final = f"AI CXR key images - {DISCLAIMER}"
+
+_CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
+
+
+def key_objects(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp) -> FileDataset | None:
+    """Select the images in which a claimed class reached its decision threshold.
+
+    A class that is withheld has no score and selects nothing; neither does one that stands for health, or for
+    all that is not the disease in question.
+
+    Parameters
+    ----------
+    study : ReportedStudy
+        Images, heatmaps and the report of them.
+    predecessor : Dataset or None
+        The selection that this one supersedes; it stands before this one in the series. (The object has no
+        attribute to name it.)
+    stamp : Stamp
+        Pins UIDs and times: the same arguments give the same bytes.
+
+    Returns
+    -------
+    FileDataset or None
+        None where no class reached its threshold.
+
+    Raises
+    ------
+    EvidenceError
+        As `report`.
+
+    References
+    ----------
+    PS3.3 C.17.6.1, C.17.6.2 (Key Object Document Series, Key Object Document); PS3.16 TID 2010, CID 7010.
+    """
+    selected = [instance for instance in study.read if any(_reached(instance))]
+    if not selected:
+        return None
+    model = common_model(study.instances)
+    headers = [instance.header for instance in selected]
+    pictures = [picture for picture in study.heatmaps if _source(picture) in _uids(headers)]
+    lead = headers[0]
+    # what belongs to which image is the report's to say; UIDs are those of all that it reports
+    sources = [required_uid(instance.header, "SOPInstanceUID") for instance in study.read]
+    dataset = common_modules(
+        lead,
+        Output(
+            sop_class_uid=KeyObjectSelectionDocumentStorage,
+            sop_instance_uid=instance_uid(stamp, sources, model.digest, "key-objects"),
+            series_instance_uid=series_uid(
+                stamp, required_uid(lead, "StudyInstanceUID"), model.digest, "key-objects"
+            ),
+            modality="KO",
+            series_description=SERIES_DESCRIPTION,
+            series_number=SERIES_NUMBER,
+            instance_number=1 if predecessor is None else int(predecessor.get("InstanceNumber") or 0) + 1,
+        ),
+        model,
+        stamp,
+    )
+    dataset.ReferencedPerformedProcedureStepSequence = []
+    dataset.CurrentRequestedProcedureEvidenceSequence = references([*headers, *pictures, study.document])
+    if requests := referenced_requests(lead):
+        dataset.ReferencedRequestSequence = requests
+    dataset.update(_content(selected, [*headers, *pictures], study))
+    settle_character_set(dataset, lead)
+    return dataset
+
+
+def _reached(instance: ReadInstance) -> Iterator[ClassScore]:
+    scores = instance.findings.scores
+    return (score for score in scores if score.passed and codes.is_disease(score.label))
+
+
+def _uids(headers: Sequence[Dataset]) -> set[str]:
+    return {required_uid(header, "SOPInstanceUID") for header in headers}
+
+
+def _source(picture: Dataset) -> str:
+    return str(picture.SourceImageSequence[0].ReferencedSOPInstanceUID)
+
+
+def _content(
+    selected: Sequence[ReadInstance], images: Sequence[Dataset], study: ReportedStudy
+) -> hd.sr.ContainerContentItem:
+    """Root container (TID 2010)."""
+    root = hd.sr.ContainerContentItem(codes.OF_INTEREST, template_id="2010")
+    document = study.document
+    root.ContentSequence = hd.sr.ContentSequence(
+        [
+            *observer(selected[0].findings.model),
+            hd.sr.TextContentItem(codes.KEY_OBJECT_DESCRIPTION, _description(selected), _CONTAINS),
+            *(
+                hd.sr.ImageContentItem(
+                    codes.SOURCE,
+                    required_uid(image, "SOPClassUID"),
+                    required_uid(image, "SOPInstanceUID"),
+                    relationship_type=_CONTAINS,
+                )
+                for image in images
+            ),
+            hd.sr.CompositeContentItem(
+                codes.SOURCE,
+                document.SOPClassUID,
+                document.SOPInstanceUID,
+                relationship_type=_CONTAINS,
+            ),
+        ]
+    )
+    return root
+
+
+def _description(selected: Sequence[ReadInstance]) -> str:
+    findings = {
+        (score.head, score.label): instance.findings for instance in selected for score in _reached(instance)
+    }
+    reached = [
+        f"{codes.coded_class(found.model, label).name} "
+        f"(head {head}: {codes.question(found.model, found.labels(head))})"
+        for (head, label), found in findings.items()
+    ]
+    return f"{DISCLAIMER}. Certainty at or above the decision threshold: {'; '.join(reached)}."

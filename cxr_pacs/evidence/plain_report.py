@@ -1,0 +1,208 @@
+"""The report in sentences: a Basic Text SR (PS3.3 A.35.1) beside the measurement report.
+
+Several viewers show nothing of a TID 1500 tree; this document says the same in plain text, for people. Where
+the two could differ, the measurement report counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import highdicom as hd
+from pydicom import Dataset, FileDataset
+from pydicom.sr.coding import Code
+from pydicom.uid import BasicTextSRStorage
+
+from cxr_pacs.evidence import codes
+from cxr_pacs.evidence.attributes import required_uid
+from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
+from cxr_pacs.evidence.provenance import (
+    DISCLAIMER,
+    Output,
+    common_model,
+    common_modules,
+    settle_character_set,
+)
+from cxr_pacs.evidence.source import (
+    ReadInstance,
+    ReportedStudy,
+    image_reference,
+    referenced_requests,
+    references,
+)
+from cxr_pacs.evidence.structured_report import observer
+from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity, Withheld
+
+__all__ = ["SERIES_NUMBER", "plain_report"]
+
+SERIES_NUMBER: Final = 9006
+SERIES_DESCRIPTION: Final = f"AI CXR findings in words - {DISCLAIMER}"
+
+_CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
+_INFERRED: Final = hd.sr.RelationshipTypeValues.INFERRED_FROM
+
+
+def plain_report(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp) -> FileDataset:
+    """Say in sentences what the report of `study` says in codes and numbers.
+
+    Parameters
+    ----------
+    study : ReportedStudy
+        Images, heatmaps and the report of them.
+    predecessor : Dataset or None
+        The plain report that this one replaces.
+    stamp : Stamp
+        Pins UIDs and times: the same arguments give the same bytes.
+
+    Raises
+    ------
+    EvidenceError
+        As `report`.
+
+    References
+    ----------
+    PS3.3 A.35.1, C.17.1 to C.17.3; PS3.16 TID 2000, CID 7000 to 7002.
+    """
+    model = common_model(study.instances)
+    headers = [instance.header for instance in study.read]
+    lead = headers[0]
+    sources = [required_uid(header, "SOPInstanceUID") for header in headers]
+    dataset = common_modules(
+        lead,
+        Output(
+            sop_class_uid=BasicTextSRStorage,
+            sop_instance_uid=instance_uid(stamp, sources, model.digest, "plain-report"),
+            series_instance_uid=series_uid(
+                stamp, required_uid(lead, "StudyInstanceUID"), model.digest, "plain-report"
+            ),
+            modality="SR",
+            series_description=SERIES_DESCRIPTION,
+            series_number=SERIES_NUMBER,
+            instance_number=1 if predecessor is None else int(predecessor.get("InstanceNumber") or 0) + 1,
+        ),
+        model,
+        stamp,
+    )
+    dataset.CompletionFlag = "COMPLETE"
+    dataset.PreliminaryFlag = "PRELIMINARY"
+    dataset.VerificationFlag = "UNVERIFIED"
+    dataset.PerformedProcedureCodeSequence = []
+    dataset.ReferencedPerformedProcedureStepSequence = []
+    dataset.CurrentRequestedProcedureEvidenceSequence = references(
+        [*headers, *study.heatmaps, study.document]
+    )
+    if requests := referenced_requests(lead):
+        dataset.ReferencedRequestSequence = requests
+    if predecessor is not None:
+        dataset.PredecessorDocumentsSequence = references([predecessor])
+    dataset.update(_content(study, model))
+    settle_character_set(dataset, lead)
+    return dataset
+
+
+def _content(study: ReportedStudy, model: ModelIdentity) -> hd.sr.ContainerContentItem:
+    """Root container (TID 2000), with one section for each thing to know."""
+    root = hd.sr.ContainerContentItem(codes.PLAIN_REPORT_TITLE, template_id="2000")
+    sections = [
+        _section(codes.SUMMARY_SECTION, [_text(codes.SUMMARY_SECTION, t) for t in _summary(study, model)]),
+        _section(codes.FINDINGS_SECTION, list(_findings(study))),
+        _section(
+            codes.PROCEDURE_SECTION,
+            [_text(codes.PROCEDURE_DESCRIPTION, t) for t in _procedure(study, model)],
+        ),
+    ]
+    if study.heatmaps:
+        sections.append(
+            _section(codes.IMAGES_SECTION, [_image(codes.ILLUSTRATION, i) for i in study.heatmaps])
+        )
+    language = hd.sr.CodedConcept.from_code(codes.ENGLISH)
+    root.ContentSequence = hd.sr.ContentSequence(
+        [*hd.sr.LanguageOfContentItemAndDescendants(language), *observer(model), *sections]
+    )
+    return root
+
+
+def _section(name: Code, members: Sequence[hd.sr.ContentItem]) -> hd.sr.ContainerContentItem:
+    section = hd.sr.ContainerContentItem(name, relationship_type=_CONTAINS)
+    section.ContentSequence = hd.sr.ContentSequence(members)
+    return section
+
+
+def _text(name: Code, text: str) -> hd.sr.TextContentItem:
+    return hd.sr.TextContentItem(name, text, _CONTAINS)
+
+
+def _image(name: Code, image: Dataset) -> hd.sr.ImageContentItem:
+    return hd.sr.ImageContentItem(name, image.SOPClassUID, image.SOPInstanceUID, relationship_type=_CONTAINS)
+
+
+def _summary(study: ReportedStudy, model: ModelIdentity) -> Iterator[str]:
+    yield f"{DISCLAIMER}. {model.intended_use}"
+    passed = {
+        codes.coded_class(model, score.label).name: None
+        for instance in study.read
+        for score in instance.findings.scores
+        if score.passed
+    }
+    told = any(instance.findings.scores for instance in study.read)
+    if passed:
+        yield f"The certainty reaches the decision threshold for: {', '.join(passed)}."
+    elif told:
+        yield "No certainty reaches its decision threshold."
+    else:
+        yield "Nothing was evaluated: the model claims no class for this patient. The reasons stand below."
+    if told and any(instance.findings.withheld for instance in study.read):
+        yield "Some classes were not evaluated; the reasons stand below."
+
+
+def _findings(study: ReportedStudy) -> Iterator[hd.sr.TextContentItem]:
+    """Each class of each image as a sentence inferred from that image, then the remarks on it."""
+    for place, instance in enumerate(study.read, start=1):
+        image = "" if len(study.read) == 1 else f"Image {place} of {len(study.read)}. "
+        for one in instance.classes:
+            yield _inferred(codes.FINDING, image + _sentence(instance.findings, one), instance)
+        for remark in instance.quality:
+            yield _inferred(codes.QUALITY, image + remark, instance)
+
+
+def _inferred(name: Code, text: str, instance: ReadInstance) -> hd.sr.TextContentItem:
+    item = _text(name, text)
+    source = image_reference(instance.header)
+    item.ContentSequence = hd.sr.ContentSequence(
+        [
+            hd.sr.ImageContentItem(
+                codes.SOURCE_IMAGE,
+                source.ReferencedSOPClassUID,
+                source.ReferencedSOPInstanceUID,
+                relationship_type=_INFERRED,
+            )
+        ]
+    )
+    return item
+
+
+def _sentence(findings: Findings, one: ClassScore | Withheld) -> str:
+    name = codes.coded_class(findings.model, one.label).name
+    subject = f"{name[:1].upper()}{name[1:]} (head {one.head})"
+    if isinstance(one, Withheld):
+        return f"{subject}: not evaluated. {one.reason}"
+    verdict = "reached: positive" if one.passed else "not reached: negative"
+    return (
+        f"{subject}: certainty {100 * one.score:.2f} %, "
+        f"decision threshold {100 * one.threshold:.2f} % {verdict}."
+    )
+
+
+def _procedure(study: ReportedStudy, model: ModelIdentity) -> Iterator[str]:
+    yield (
+        f"Model {model.name} {model.version} of {model.manufacturer}, weights sha256:{model.digest}, "
+        f"preprocessing {model.preprocessing}."
+    )
+    told = {score.head: instance.findings for instance in study.read for score in instance.findings.scores}
+    for head, findings in told.items():
+        yield f"Certainties of head {head} answer: {codes.question(model, findings.labels(head))}."
+    yield (
+        "The same findings stand coded in the measurement report of this study "
+        f"(series {study.document.SeriesNumber}); where the two differ, that one counts."
+    )
