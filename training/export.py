@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from cxr_pacs.inference import load_engine
 from cxr_pacs.inference.bundle import MANIFEST, load_bundle, pack_weights
@@ -30,6 +31,7 @@ from training.baselines import fit_baselines
 from training.calibrate import Calibration, OperatingPoint, calibrate_table, recalibrated
 from training.card import card
 from training.claims import claims, verdicts
+from training.corpus import CorpusError
 from training.evaluation import evaluate, metrics, pool
 from training.explain import explain
 from training.explain_metrics import explanation_metrics
@@ -144,11 +146,25 @@ def export(
     does not depend on thresholds. Where out-of-fold scores of a cross-validation by the same recipe are given
     as `crossval`, baselines among them, their figures stand beside, and the claims are theirs: they speak of
     several times as many films.
+
+    Raises
+    ------
+    CorpusError
+        The release cannot be stated in a manifest, or `crossval` is of other heads.
+    EngineError, BundleError
+        There is no usable backend; the weights do not fit the architecture.
     """
+    if crossval is not None:
+        _check_heads(crossval)
     files = {_WEIGHTS: pack_weights(fitted.weights)}
     if fitted.lungs is not None:
         files[_LUNGS] = pack_weights(fitted.lungs.weights)
-    draft = _draft(fitted, parts["train"], release, files)
+    try:
+        draft = _draft(fitted, parts["train"], release, files)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise CorpusError(f"a bundle cannot state this {where}: {problem['msg']}") from error
     with tempfile.TemporaryDirectory() as folder:
         bundle = _write(Path(folder), draft, files)
     engine = load_engine(bundle, "auto")
@@ -178,6 +194,11 @@ def export(
     out.mkdir(parents=True, exist_ok=True)
     (out / _CARD).write_text(card(manifest, tuple(verdicts(decided, films))), encoding="utf-8")
     return _write(out, manifest, files)
+
+
+def _check_heads(crossval: ScoreTable) -> None:
+    if {head.head: head.labels for head in crossval.heads} != HEADS:
+        raise CorpusError("the scores of the cross-validation are of other heads or classes")
 
 
 def _write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import keras
@@ -15,6 +16,7 @@ import numpy as np
 
 from cxr_pacs.inference.preprocessing import BLANK, area_average
 from training.classification import Classification
+from training.corpus import CorpusError
 from training.recipe import HEADS, Plan, Stage
 from training.steppers import Setting, stepper
 
@@ -86,12 +88,30 @@ class Fit:
         -------
         dict
             Averaged weights after the last stage, float32, under ``layer/weight``.
+
+        Raises
+        ------
+        CorpusError
+            The run folder holds another fit: of other films, by another plan or on another backend.
         """
         keras.utils.set_random_seed(self._plan.seed)
         progress = self._taken_up() or _Progress(weights=self._plan.start)
         while progress.stage < len(self._plan.stages):
             progress = self._go_through(progress, report)
         return dict(progress.weights or {})
+
+    @cached_property
+    def _identity(self) -> str:
+        """SHA-256 of all that decides how the fit goes on from a checkpoint."""
+        settings = {
+            "plan": asdict(replace(self._plan, start=None)),
+            "task": type(self._task).__name__,
+            "backend": keras.backend.backend(),
+        }
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for column in (self._films.labels, self._films.sources, self._films.views):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
 
     def _go_through(self, progress: _Progress, report: Callable[[dict[str, Any]], None]) -> _Progress:
         """Do the rest of one stage; its averaged weights are what the next one starts from."""
@@ -171,7 +191,8 @@ class Fit:
             for name, value in (getattr(progress, kind) or {}).items()
         }
         stream = io.BytesIO()
-        np.savez(stream, at=np.array((progress.stage, progress.epoch)), **arrays)
+        place = np.array((progress.stage, progress.epoch))
+        np.savez(stream, at=place, of=np.array(self._identity), **arrays)
         self._run.mkdir(parents=True, exist_ok=True)
         fresh = self._run / "checkpoint.new"
         fresh.write_bytes(stream.getvalue())
@@ -183,6 +204,11 @@ class Fit:
                 arrays = {name: archive[name] for name in archive.files}
         except FileNotFoundError:
             return None
+        if str(arrays.pop("of", self._identity)) != self._identity:
+            raise CorpusError(
+                f"{self._run} holds a fit of other films, by another plan or on another backend of Keras; "
+                "name a new folder"
+            )
         stage, epoch = arrays.pop("at").tolist()
         kinds: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "optimizer": {}}
         for key, value in arrays.items():

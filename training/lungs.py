@@ -16,6 +16,7 @@ from cxr_pacs.inference.lungs import LungNetwork, build_lung_network
 from cxr_pacs.inference.network import write_weights
 from cxr_pacs.inference.preprocessing import area_average
 from training.corpus import CorpusError
+from training.run_folder import read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -168,11 +169,7 @@ def lung_network(path: Path) -> keras.Model:
         The file is missing or holds something else; the message names the weight that does not fit.
     """
     network = build_lung_network(LAYOUT)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            weights = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{path} holds no weights ({error}); make them with cxr-train lungs") from error
+    weights = read_weights(path)
     for name, shape in LAYOUT.weight_shapes().items():
         if name not in weights or weights[name].shape != shape:
             raise CorpusError(f"{path}: weight {name} is missing or not {shape}")

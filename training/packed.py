@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -36,6 +36,9 @@ class Packed:
         P-values times 255 of the part that the network sees; what of it is visible; where the lungs are.
     files, patients, labels, sources, splits, cohorts : str ndarray, shape (films,)
         As in the manifest.
+    preprocessing : str
+        What the views are of, as a bundle names it without its size; after a space the SHA-256 of what found
+        the lungs where they were cropped to. Empty where it is not known.
     """
 
     views: NDArray[np.uint8]
@@ -45,6 +48,7 @@ class Packed:
     sources: NDArray[np.str_]
     splits: NDArray[np.str_]
     cohorts: NDArray[np.str_]
+    preprocessing: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,7 +56,7 @@ class Packed:
     def rows(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Packed:
         """Pick some films."""
         texts = {name: getattr(self, name)[which] for name in _TEXTS}
-        return Packed(views=self.views[which], **texts)
+        return replace(self, views=self.views[which], **texts)
 
     def split(self, *names: str) -> Packed:
         """Pick the films of some splits."""
@@ -78,20 +82,30 @@ def pack(films: Iterable[Film], see: Callable[[NDArray[np.float32]], NDArray[np.
         "splits": [film.split for film in kept],
         "cohorts": [film.cohort for film in kept],
     }
-    views = np.stack([see(film.p_values()) for film in kept])
-    return Packed(views=views, **{name: np.array(values) for name, values in texts.items()})
+    columns: dict[str, Any] = {name: np.array(values) for name, values in texts.items()}
+    return Packed(views=np.stack([see(film.p_values()) for film in kept]), **columns)
 
 
 def joined(parts: Sequence[Packed]) -> Packed:
-    """Put several corpora behind each other."""
-    texts = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _TEXTS}
-    return Packed(views=np.concatenate([part.views for part in parts]), **texts)
+    """
+    Put several corpora behind each other.
+
+    Raises
+    ------
+    CorpusError
+        They were preprocessed differently.
+    """
+    if len({part.preprocessing for part in parts}) > 1:
+        raise CorpusError("the packed corpora show films differently; pack all with one --lungs")
+    texts: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _TEXTS}
+    return replace(parts[0], views=np.concatenate([part.views for part in parts]), **texts)
 
 
 def write_packed(packed: Packed, path: Path) -> None:
     """Write one compressed ``.npz``; it holds patients' pseudonyms as the manifest has them, no header."""
     stream = io.BytesIO()
-    np.savez_compressed(stream, views=packed.views, **{name: getattr(packed, name) for name in _TEXTS})
+    columns = {name: getattr(packed, name) for name in ("views", *_TEXTS)}
+    np.savez_compressed(stream, preprocessing=np.array(packed.preprocessing), **columns)
     path.write_bytes(stream.getvalue())
 
 
@@ -106,6 +120,8 @@ def read_packed(path: Path) -> Packed:
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return Packed(**{name: archive[name] for name in ("views", *_TEXTS)})
+            columns = {name: archive[name] for name in ("views", *_TEXTS)}
+            known = "preprocessing" in archive.files  # not in files of older versions
+            return Packed(**columns, preprocessing=str(archive["preprocessing"]) if known else "")
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise CorpusError(f"{path} is no packed corpus ({error}); make one with cxr-train pack") from error

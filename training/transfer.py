@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cxr_pacs.inference.bundle import MANIFEST, load_bundle
+from training.corpus import CorpusError
 from training.keras_file import KerasFile, StartError, read_keras_file
+from training.run_folder import PRETRAINING, SETTINGS, read_settings, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,10 +174,14 @@ def _of_bundle(path: Path, trunk: Architecture) -> Start:
 
 def _of_run(path: Path, trunk: Architecture) -> Start:
     try:
-        with np.load(path / "weights.npz", allow_pickle=False) as archive:
-            weights = {name: archive[name] for name in trunk.weight_shapes() if name in archive.files}
-    except (OSError, ValueError) as error:
+        found = read_weights(path)
+        # A run from before there were settings has none.
+        task = read_settings(path).get("task") if (path / SETTINGS).exists() else PRETRAINING
+    except CorpusError as error:
         raise StartError(f"{path} is neither a bundle nor a finished run: {error}") from error
+    if task != PRETRAINING:
+        raise StartError(f"{path} is a run of cxr-train fit; export it, and start from its bundle")
+    weights = {name: found[name] for name in trunk.weight_shapes() if name in found}
     _check_shapes(weights, trunk.weight_shapes(), f"{path}")
     return Start(
         kind="pretraining",

@@ -32,7 +32,11 @@ _COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status, or 1 with one line on standard error where an input is at fault."""
+    """
+    Run one command; its exit status, or 1 with one line on standard error where an input is at fault.
+
+    After Ctrl-C it is 130.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     parser = argparse.ArgumentParser(prog="cxr-train", description=__doc__)
@@ -49,3 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CorpusError, CxrPacsError) as error:
         print(f"cxr-train: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("cxr-train: stopped; where there is a run folder the same command goes on", file=sys.stderr)
+        return 130

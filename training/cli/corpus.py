@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from training.cli.options import corpus_options
+from training.cli.options import check_outputs, corpus_options
 from training.corpus import LABELS, scan
 from training.splits import SPLITS
 from training.survey import survey
@@ -41,6 +41,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    check_outputs(options.json)
     scanned = scan(options.manifest, options.labels)
     surveyed = survey(scanned)
     console = Console(soft_wrap=True, highlight=False)

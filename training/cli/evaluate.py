@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cxr_pacs.inference import load_bundle, load_engine
 from training.baselines import fit_baselines
-from training.cli.options import corpus_options
+from training.cli.options import check_outputs, corpus_options, seed
 from training.corpus import CorpusError, manifest_path, read_corpus
 from training.evaluation import ScoreTable, evaluate, pool, read_table, write_table
 from training.evaluation.document import document
@@ -74,7 +74,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="K/N",
         help="judge the films of this fold of a cross-validation by patient over the whole manifest",
     )
-    parser.add_argument("--fold-seed", type=int, default=0, help="of the folds (default: 0)")
+    parser.add_argument("--fold-seed", type=seed, default=0, help="of the folds (default: 0)")
     parser.add_argument(
         "--baseline-manifest",
         type=Path,
@@ -94,9 +94,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    for path in (options.json, options.html, options.scores):
-        if path is not None and not path.parent.is_dir():
-            raise CorpusError(f"{path} cannot be written: there is no folder {path.parent}")
+    check_outputs(options.json, options.html, options.scores)
     judged = _pooled(options) if options.scores_from else _scored(options)
     evaluation = evaluate(judged.table)
     _print(evaluation, judged.described)

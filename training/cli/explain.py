@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from cxr_pacs.inference import load_bundle, load_engine
-from training.cli.options import corpus_options
+from training.cli.options import check_outputs, corpus_options, count, seed
 from training.contact_sheet import contact_sheet
 from training.corpus import CorpusError, manifest_path, read_corpus
 from training.explain import explain
@@ -57,9 +57,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="K/N",
         help="read the films of this fold of a cross-validation by patient over the whole manifest",
     )
-    parser.add_argument("--fold-seed", type=int, default=0, help="of the folds (default: 0)")
+    parser.add_argument("--fold-seed", type=seed, default=0, help="of the folds (default: 0)")
     parser.add_argument(
-        "--limit", type=_count, metavar="N", help="read N films at most, of each class and source in turn"
+        "--limit", type=count, metavar="N", help="read N films at most, of each class and source in turn"
     )
     parser.add_argument(
         "--fill",
@@ -74,9 +74,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    for path in (options.json, options.sheet):
-        if path is not None and not path.parent.is_dir():
-            raise CorpusError(f"{path} cannot be written: there is no folder {path.parent}")
+    check_outputs(options.json, options.sheet)
     if options.sheet and options.sheet.suffix.lower() != ".png":
         raise CorpusError(f"--sheet {options.sheet}: name a file that ends in .png")
     bundle = load_bundle(options.bundle)
@@ -124,9 +122,3 @@ def _print(explanation: Explanation, described: str) -> None:
         console.print(table)
     for note in notes(explanation):
         console.print(note, markup=False)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count; give 1 or more")
-    return int(text)

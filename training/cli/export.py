@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from training.cli.options import corpus_options
+from training.cli.pack import preprocessing
 from training.corpus import CorpusError, read_corpus
 from training.evaluation import pool, read_table
+from training.run_folder import read_settings, read_weights
 from training.splits import fold_parts, split_by_patient
 
 __all__ = ["add"]
+
+_NEEDED = {"stages", "mean", "deviation", "procedure", "seed", "fold", "fold_seed"}
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,11 +57,12 @@ def _run(options: argparse.Namespace) -> None:
         raise CorpusError(f"{options.out} exists; a bundle is immutable, name a new folder")
     from training import export, lungs, recipe  # noqa: PLC0415 - Keras is slow to import
 
-    settings = _read_settings(options.folder)
-    weights = _read_weights(options.folder / "weights.npz")
+    settings = _settings(options.folder)
+    _check_preprocessing(settings.get("preprocessing"), options.lungs)
+    weights = read_weights(options.folder)
     found = None
     if options.lungs:
-        found = export.Lungs(layout=lungs.LAYOUT, weights=_read_weights(options.lungs))
+        found = export.Lungs(layout=lungs.LAYOUT, weights=read_weights(options.lungs))
     fitted = export.Fitted(
         architecture=recipe.RESNET50,
         weights=weights,
@@ -87,16 +89,17 @@ def _run(options: argparse.Namespace) -> None:
     print(f"{options.out}: SHA-256 {bundle.identity.digest}, {len(bundle.manifest.claims)} claims")
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
-    except OSError as error:
-        raise CorpusError(f"{folder} is no run of cxr-train fit ({error.strerror})") from error
+def _settings(folder: Path) -> dict[str, Any]:
+    settings = read_settings(folder)
+    if missing := _NEEDED - settings.keys():
+        raise CorpusError(f"{folder} is no run of cxr-train fit: its settings have no {min(missing)}")
+    return settings
 
 
-def _read_weights(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{path} holds no weights: {error}") from error
+def _check_preprocessing(seen: str | None, lungs: Path | None) -> None:
+    """See that the bundle will show films as the fit saw them; runs of older versions do not say how."""
+    if seen is None or seen == preprocessing(lungs):
+        return
+    if seen == preprocessing(None):
+        raise CorpusError("the run was fitted to whole films; leave out --lungs")
+    raise CorpusError("the run was fitted to lung fields found by another network; give --lungs as to pack")

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
+import hashlib
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from training.cli.options import effort, seed
 from training.corpus import CorpusError
 from training.recipe import describe
+from training.run_folder import keep_settings, write_weights
 
 if TYPE_CHECKING:
     from training.packed import Packed
     from training.recipe import Plan
 
 __all__ = ["add"]
-
-_PACKAGES = ("cxr-pacs", "keras", "numpy", "opencv-python-headless", "tensorflow", "torch", "jax")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,12 +35,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="weights to start from: DeepCOVID-XR's or Keras' ResNet50 (.h5), or a bundle's folder; thawed "
         "in stages",
     )
-    parser.add_argument("--effort", type=float, default=1.0, help="multiplies every stage's length")
-    parser.add_argument("--seed", type=int, default=20261123)
+    parser.add_argument("--effort", type=effort, default=1.0, help="multiplies every stage's length")
+    parser.add_argument("--seed", type=seed, default=20261123)
     parser.add_argument(
         "--fold", metavar="K/N", help="leave this fold of a cross-validation by patient out, over all splits"
     )
-    parser.add_argument("--fold-seed", type=int, default=0, help="of the folds (default: 0)")
+    parser.add_argument("--fold-seed", type=seed, default=0, help="of the folds (default: 0)")
     parser.set_defaults(run=_run)
 
 
@@ -56,24 +53,30 @@ def _run(options: argparse.Namespace) -> None:
     films = _of_fold(packed, options.fold, options.fold_seed) if options.fold else packed.split("train")
     if not len(films):
         raise CorpusError(f"{options.packed} has no film of split train")
-    plan = _plan(options)
-    _keep_settings(options.folder, plan, options)
+    plan, remark = _plan(options)
+    keep_settings(options.folder, _settings(plan, packed, options, remark))
     with Progress(options.folder) as progress:
-        weights: dict[str, Any] = {**Fit(films, plan, options.folder).weights(progress)}
-    np.savez(options.folder / "weights.npz", **weights)
-    print(options.folder / "weights.npz")
+        weights = Fit(films, plan, options.folder).weights(progress)
+    print(write_weights(options.folder, weights))
 
 
-def _plan(options: argparse.Namespace) -> Plan:
+def _plan(options: argparse.Namespace) -> tuple[Plan, str]:
+    """Plan the fit, and say where its first weights come from."""
     from training import recipe  # noqa: PLC0415
 
     if options.start is None:
-        return recipe.from_nothing(options.effort, options.seed)
+        return recipe.from_nothing(options.effort, options.seed), ""
     from training.transfer import read_start  # noqa: PLC0415
 
     start = read_start(options.start, recipe.RESNET50)
     print(start.remark, file=sys.stderr)
-    return recipe.from_start(start, options.effort, options.seed)
+    if options.fold and start.kind in ("bundle", "pretraining"):
+        print(
+            f"cxr-train: if {options.start} has seen films of this manifest, fold {options.fold} is not "
+            "held out: its figures will flatter",
+            file=sys.stderr,
+        )
+    return recipe.from_start(start, options.effort, options.seed), f"Started from: {start.remark}"
 
 
 def _of_fold(packed: Packed, fold: str, seed: int) -> Packed:
@@ -83,10 +86,12 @@ def _of_fold(packed: Packed, fold: str, seed: int) -> Packed:
     return packed.rows(rows["train"])
 
 
-def _keep_settings(folder: Path, plan: Plan, options: argparse.Namespace) -> None:
-    """Write how the run was begun; a run begun otherwise is not taken up."""
-    settings: dict[str, Any] = {
+def _settings(plan: Plan, packed: Packed, options: argparse.Namespace, remark: str) -> dict[str, Any]:
+    """Say how the run is begun."""
+    return {
         "packed": str(options.packed.resolve()),
+        "films": hashlib.sha256(options.packed.read_bytes()).hexdigest(),
+        "preprocessing": packed.preprocessing or None,
         "start": str(options.start) if options.start else None,
         "fold": options.fold,
         "fold_seed": options.fold_seed,
@@ -95,21 +100,6 @@ def _keep_settings(folder: Path, plan: Plan, options: argparse.Namespace) -> Non
         "weight_decay": plan.weight_decay,
         "mean": list(plan.mean),
         "deviation": list(plan.deviation),
-        "procedure": describe(plan),
+        "procedure": " ".join(filter(None, (describe(plan), remark))),
         "stages": [asdict(stage) for stage in plan.stages],
     }
-    path = folder / "settings.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        kept.pop("versions", None)
-        if other := [name for name, value in settings.items() if kept.get(name) != value]:
-            raise CorpusError(f"{folder} holds a run with another {other[0]}; name a new folder")
-        return
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    path.write_text(json.dumps({**settings, "versions": versions}, indent=1) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from training.cli.options import check_outputs, count, seed
 from training.corpus import CorpusError, manifest_path
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="manifest.csv of images and masks, or its folder (default: the folder lungs in CXR_DATA)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="weights; written anew")
-    parser.add_argument("--epochs", type=int, default=60, help="passes over the films (default: 60)")
-    parser.add_argument("--seed", type=int, default=20261123)
+    parser.add_argument("--epochs", type=count, default=60, help="passes over the films (default: 60)")
+    parser.add_argument("--seed", type=seed, default=20261123)
     parser.add_argument("--judge", type=Path, metavar="FILE.npz", help="fit nothing; measure these weights")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.set_defaults(run=_run)
@@ -44,6 +45,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _run(options: argparse.Namespace) -> None:
     from training import lungs  # noqa: PLC0415 - Keras is slow to import
 
+    check_outputs(options.out, options.json)
     pairs = lungs.read_lungs(manifest_path(options.manifest))
     if options.judge:
         network = lungs.lung_network(options.judge)

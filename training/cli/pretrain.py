@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from training.cli.options import count, seed
 from training.corpus import CorpusError
+from training.run_folder import PRETRAINING, keep_settings, write_weights
 
 __all__ = ["add"]
 
@@ -28,8 +27,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="of cxr-train pack; their split train is used, whatever the labels",
     )
     parser.add_argument("--run", type=Path, required=True, dest="folder", metavar="DIR", help="run folder")
-    parser.add_argument("--passes", type=int, default=20_000, help="images passed (default: 20000)")
-    parser.add_argument("--seed", type=int, default=20261123)
+    parser.add_argument("--passes", type=count, default=20_000, help="images passed (default: 20000)")
+    parser.add_argument("--seed", type=seed, default=20261123)
     parser.set_defaults(run=_run)
 
 
@@ -45,9 +44,15 @@ def _run(options: argparse.Namespace) -> None:
     plan = replace(plan, stages=(stage,), batch=4 * plan.batch)
     if len(films) < plan.batch // 2:
         raise CorpusError(f"{len(films)} films of split train are fewer than {plan.batch // 2}")
-    options.folder.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "task": PRETRAINING,
+        "packed": [str(path.resolve()) for path in options.packed],
+        "seed": plan.seed,
+        "batch": plan.batch,
+        "stages": [asdict(stage)],
+    }
+    keep_settings(options.folder, settings)
     with Progress(options.folder) as progress:
         fit = Fit(films, plan, options.folder, Pretraining(films, plan))
-        weights: dict[str, Any] = {**fit.weights(progress)}
-    np.savez(options.folder / "weights.npz", **weights)
-    print(options.folder / "weights.npz")
+        weights = fit.weights(progress)
+    print(write_weights(options.folder, weights))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from training.cli.options import check_outputs, count, effort, seed
 from training.corpus import CorpusError
 
 if TYPE_CHECKING:
@@ -48,15 +48,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME (default: search.db in the run folder)",
     )
     parser.add_argument(
-        "--trials", type=_count, required=True, metavar="N", help="complete ones, of all workers together"
+        "--trials", type=count, required=True, metavar="N", help="complete ones, of all workers together"
     )
     parser.add_argument(
-        "--effort", type=float, default=0.1, help="multiplies every stage's length (default: 0.1)"
+        "--effort", type=effort, default=0.1, help="multiplies every stage's length (default: 0.1)"
     )
-    parser.add_argument("--seed", type=int, default=20261123, help="of the proposals and of every fit")
+    parser.add_argument("--seed", type=seed, default=20261123, help="of the proposals and of every fit")
     parser.add_argument(
         "--heartbeat",
-        type=_count,
+        type=count,
         default=20,
         metavar="SECONDS",
         help="between two signs of life; a worker that misses three is taken for dead (default: 20)",
@@ -71,14 +71,7 @@ def _name(text: str) -> str:
     return text
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
-
-
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     # Keras is slow to import, and only this command needs Optuna.
     from training.objective import HEAD, FitAndJudge, check_classes  # noqa: PLC0415
     from training.packed import read_packed  # noqa: PLC0415
@@ -86,8 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     from training.search import Search, open_storage  # noqa: PLC0415
     from training.trials import counted, page, read_trials, table  # noqa: PLC0415
 
-    if options.plot is not None and not options.plot.parent.is_dir():
-        raise CorpusError(f"{options.plot} cannot be written: there is no folder {options.plot.parent}")
+    check_outputs(options.plot)
     packed = read_packed(options.packed)
     training, judging = _part(packed, "train", options), _part(packed, "val", options)
     check_classes(judging.labels, HEADS[HEAD])
@@ -113,11 +105,7 @@ def _run(options: argparse.Namespace) -> int:
                 report=_say,
             ),
         )
-        try:
-            trials = read_trials(search.run(options.trials))
-        except KeyboardInterrupt:
-            print("cxr-train: stopped; the same command goes on", file=sys.stderr)
-            return 130
+        trials = read_trials(search.run(options.trials))
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=max(console.width, _NARROWEST))
@@ -125,7 +113,6 @@ def _run(options: argparse.Namespace) -> int:
     print(f"{options.study}: {counted(trials)}")
     if options.plot is not None:
         options.plot.write_text(page(trials, f"Search {options.study}"), encoding="utf-8")
-    return 0
 
 
 def _part(packed: Packed, split: str, options: argparse.Namespace) -> Packed:
