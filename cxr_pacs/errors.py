@@ -11,7 +11,8 @@
     │   ├── RefusedInstance          may not enter the gateway (carries the DIMSE status)
     │   ├── UnreadablePixels         pixel data absent, truncated, contradictory or too large
     │   ├── EvidenceError            an object could not be built as the standard says
-    │   └── DeliveryRefused          the destination said no for good
+    │   ├── DeliveryRefused          the destination said no for good
+    │   └── NothingToShow            no object, or none that can be shown to a person
     └── TransientError           trying later can help
         ├── SpoolUnavailable         the disk did not take the bytes
         └── DestinationUnavailable   no association, a time-out, or A7xx
@@ -32,6 +33,7 @@ __all__ = [
     "DestinationUnavailable",
     "EngineError",
     "EvidenceError",
+    "NothingToShow",
     "PermanentError",
     "RefusedInstance",
     "SettingsError",
@@ -92,6 +94,10 @@ class EvidenceError(PermanentError):
 
 class DeliveryRefused(PermanentError):
     """The destination refused an object for good (A9xx, Cxxx, 0122, no accepted context)."""
+
+
+class NothingToShow(PermanentError):
+    """What a person asked to see is not there, or nothing that can be shown."""
 
 
 class TransientError(CxrPacsError):
