@@ -2,12 +2,13 @@
 
 A class is claimed for a cohort where at least 30 held-out films of it and 30 of the head's other classes give
 an AUROC, one class against the rest, whose lead over the best trivial baseline on the same films has a 95 %
-interval, by patient, above 0.
+interval, by patient, above 0. A view is claimed where at least 30 of these films have it.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -104,7 +105,9 @@ def _decide(evaluation: Evaluation, row: Row, which: tuple[str, str, str], films
     if ages is None:
         return "the ages of these patients are not known"
     if not views:
-        return "the views of these films are not known"
+        return (
+            f"the views of these films are not known: fewer than {FEWEST} are PA, and fewer than {FEWEST} AP"
+        )
     return Claim(
         head=head,
         label=label,
@@ -146,7 +149,11 @@ def _ages(cohort: str, cases: Sequence[Case]) -> tuple[float, float] | None:
 
 
 def _views(cases: Sequence[Case]) -> tuple[Literal["PA", "AP"], ...]:
-    """Name the views as View Position (0018,5101) does; a supine or portable AP is an AP."""
-    first_words = {(case.view.upper().split() or [""])[0] for case in cases}
+    """
+    Name the views that enough films have, as View Position (0018,5101) does.
+
+    A supine or portable AP is an AP.
+    """
+    first_words = Counter((case.view.upper().split() or [""])[0] for case in cases)
     both: tuple[Literal["PA", "AP"], ...] = ("PA", "AP")
-    return tuple(view for view in both if view in first_words)
+    return tuple(view for view in both if first_words[view] >= FEWEST)

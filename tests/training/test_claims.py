@@ -91,3 +91,16 @@ def test_an_unknown_population_is_not_claimed(changes, reason):
     table = recast(made.judged_cohorts(), **changes)
     assert {films for films, _, _ in claimed(table)} == {"held-out films, adult"}
     assert reason in reasons(table)["paediatric", "multiclass", "normal"]
+
+
+def test_a_view_of_few_films_is_not_claimed():
+    table = made.judged_cohorts()
+    seen = iter(["PA"] * 29)
+    cases = tuple(
+        dataclasses.replace(case, view=next(seen, case.view)) if case.cohort == "paediatric" else case
+        for case in table.cases
+    )
+    claim = claimed(dataclasses.replace(table, cases=cases))[
+        "held-out films, paediatric", "multiclass", "normal"
+    ]
+    assert claim.views == ("AP",)
