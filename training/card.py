@@ -41,6 +41,8 @@ def _lines(manifest: Manifest, verdicts: Sequence[Verdict]) -> Iterator[str]:
     yield from ("", "## Limits", "")
     yield from (f"- {limit}" for limit in manifest.limitations)
     yield from ("", "## How it was made", "", manifest.training.procedure, "")
+    if manifest.training.held_out:
+        yield from (f"Held out: {manifest.training.held_out}.", "")
     yield from ("| collection | images | patients | licences |", "|---|---|---|---|")
     for source in manifest.training.sources:
         licences = ", ".join(source.licences)

@@ -86,6 +86,8 @@ class Release:
         How the weights were made.
     seed : int
         Of the fit.
+    held_out : str or None
+        Which films it was not fitted to, as `training.judged.choose` describes them where it is a fold.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Release:
     limitations: tuple[str, ...]
     procedure: str
     seed: int
+    held_out: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +243,12 @@ def _draft(fitted: Fitted, train: Sequence[Film], release: Release, files: Mappi
         weights=WeightsFile(file=_WEIGHTS, sha256=digests[_WEIGHTS]),
         lungs=lungs,
         heads=tuple(_head(head, labels, plain[head]) for head, labels in HEADS.items()),
-        training=Training(procedure=release.procedure, seed=release.seed, sources=tuple(_sources(train))),
+        training=Training(
+            procedure=release.procedure,
+            seed=release.seed,
+            held_out=release.held_out,
+            sources=tuple(_sources(train)),
+        ),
     )
 
 

@@ -3,20 +3,73 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from training.corpus import CorpusError
-from training.splits import SPLITS
+from training.splits import SPLITS, fold_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from training.corpus import Film
 
-__all__ = ["JUDGED", "films_of", "spread_evenly"]
+__all__ = ["JUDGED", "Chosen", "check_held_out", "choose", "films_of", "spread_evenly"]
 
 JUDGED = ("test", "val", "train", "val+test", "all")
 """What may be judged: see `films_of`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chosen:
+    """Films to judge, those of other patients to learn from, and in words which the first ones are."""
+
+    films: tuple[Film, ...]
+    training: tuple[Film, ...]
+    described: str
+
+
+def choose(films: Sequence[Film], split: str, fold: str | None, seed: int) -> Chosen:
+    """
+    Choose by the manifest's splits, or where a fold is named by that of a cross-validation with `seed`.
+
+    Raises
+    ------
+    CorpusError
+        As `films_of` or `training.splits.fold_parts`.
+    """
+    if fold:
+        parts = fold_parts(films, fold, seed)
+        return Chosen(films=parts["test"], training=parts["train"], described=f"fold {fold}, seed {seed}")
+    return Chosen(
+        films=films_of(films, split),
+        training=tuple(film for film in films if film.split == "train"),
+        described="all films" if split == "all" else f"split {split}",
+    )
+
+
+def check_held_out(held_out: str | None, described: str) -> None:
+    """
+    See that a model of one fold, or of the manifest's splits, is not judged on films of another's test.
+
+    Parameters
+    ----------
+    held_out : str or None
+        What its bundle says was held out; None where it does not say.
+    described : str
+        Of `choose`.
+
+    Raises
+    ------
+    CorpusError
+        It was fitted to most of these films.
+    """
+    folded = described.startswith("fold ") or (held_out or "").startswith("fold ")
+    if held_out is not None and folded and described not in (held_out, "all films"):
+        raise CorpusError(
+            f"the bundle was fitted with {held_out} held out: scores of {described} would flatter it; "
+            "films of another manifest are judged with --split all"
+        )
 
 
 def films_of(films: Sequence[Film], judged: str) -> tuple[Film, ...]:

@@ -130,10 +130,14 @@ class Source(_Part):
 
 
 class Training(_Part):
-    """Where the weights come from; seed and sources are missing where others trained and do not say."""
+    """Where the weights come from; what is missing others trained and do not say.
+
+    `held_out` names the films of the same manifest that were not fitted to.
+    """
 
     procedure: Text
     seed: int | None = None
+    held_out: Text | None = None
     sources: tuple[Source, ...] = ()
 
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from packed_films import ARCHITECTURE
 from tiny import lungs_file, make_tiny
+from toy_bundle import write_toy_bundle
 
 from cxr_pacs.inference import load_bundle
 from training import cli
 from training.corpus import CorpusError, read_corpus
+from training.judged import check_held_out
 from training.packed import joined, read_packed, write_packed
 from training.transfer import StartError, read_start
 
@@ -201,14 +203,18 @@ def test_a_run_becomes_a_bundle_that_sees_what_was_fitted(fitted, corpus, lungs,
     with np.load(fitted / "weights.npz") as written:
         for name in written.files:
             np.testing.assert_allclose(bundle.weights[name], written[name], atol=1e-2)
+    assert bundle.manifest.training.held_out == "splits val and test"
     assert bundle.identity.digest in capsys.readouterr().out
+    for command in ("evaluate", "explain"):
+        judge = (command, "--bundle", out, "--manifest", corpus, "--fold", "1/5")
+        assert "would flatter it" in refused(capsys, *judge), "most of the fold was fitted to"
     assert "immutable" in refused(capsys, *arguments, "--lungs", lungs, "--out", out)
 
 
 def test_a_cross_validation_goes_into_the_bundle(fitted, corpus, lungs, tmp_path, capsys):
     out, again = tmp_path / "one", tmp_path / "two"
     arguments = ("export", "--run", fitted, "--manifest", corpus, "--lungs", lungs, *NAMED)
-    assert run(*arguments, "--out", out) == 0
+    write_toy_bundle(out)  # which says of no film that it was held out
     files = [tmp_path / f"{number}.npz" for number in (1, 2)]
     for number, file in enumerate(files, start=1):
         judge = ("evaluate", "--bundle", out, "--manifest", corpus, "--fold", f"{number}/2", "--scores", file)
@@ -231,3 +237,24 @@ def test_what_is_no_run_is_not_exported(pretrained, corpus, lungs, tmp_path, cap
     assert "no settings" in refused(capsys, *arguments, "--run", tmp_path)
     (tmp_path / "settings.json").write_text("{")
     assert "no JSON" in refused(capsys, *arguments, "--run", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "described", "flatters"),
+    [
+        (None, "fold 1/5, seed 0", False),
+        ("fold 1/5, seed 0", "fold 1/5, seed 0", False),
+        ("fold 1/5, seed 0", "fold 2/5, seed 0", True),
+        ("fold 1/5, seed 0", "fold 1/5, seed 1", True),
+        ("fold 1/5, seed 0", "split test", True),
+        ("fold 1/5, seed 0", "all films", False),
+        ("splits val and test", "split val+test", False),
+        ("splits val and test", "fold 1/5, seed 0", True),
+    ],
+)
+def test_a_bundle_is_judged_on_what_was_held_out(held_out, described, flatters):
+    if not flatters:
+        check_held_out(held_out, described)
+        return
+    with pytest.raises(CorpusError, match="would flatter it"):
+        check_held_out(held_out, described)

@@ -13,20 +13,17 @@ from rich.console import Console
 
 from cxr_pacs.inference import load_bundle, load_engine
 from training.baselines import fit_baselines
-from training.cli.options import check_outputs, corpus_options, seed
+from training.cli.options import check_outputs, corpus_options, judged_options
 from training.corpus import CorpusError, manifest_path, read_corpus
 from training.evaluation import ScoreTable, evaluate, pool, read_table, write_table
 from training.evaluation.document import document
 from training.evaluation.mistakes import picture_of, worst_mistakes
 from training.evaluation.summary import tables
-from training.judged import JUDGED, films_of
+from training.judged import check_held_out, choose
 from training.report import page
 from training.scoring import activation, score
-from training.splits import fold_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cxr_pacs.inference import Engine
     from training.corpus import Film
     from training.evaluation import Evaluation
@@ -50,7 +47,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "evaluate",
-        parents=[corpus_options(required=False)],
+        parents=[corpus_options(required=False), judged_options()],
         help="measure a bundle: figures with intervals, beside trivial baselines",
     )
     judged = parser.add_mutually_exclusive_group(required=True)
@@ -62,19 +59,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="measure scores that --scores wrote; several files, of different films, are pooled",
     )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--split",
-        choices=JUDGED,
-        default="test",
-        help="films to judge, by the manifest's column split; `all` ignores the column (default: test)",
-    )
-    which.add_argument(
-        "--fold",
-        metavar="K/N",
-        help="judge the films of this fold of a cross-validation by patient over the whole manifest",
-    )
-    parser.add_argument("--fold-seed", type=seed, default=0, help="of the folds (default: 0)")
     parser.add_argument(
         "--baseline-manifest",
         type=Path,
@@ -113,24 +97,16 @@ def _scored(options: argparse.Namespace) -> _Judged:
         raise CorpusError("name a manifest with --manifest, or set CXR_DATA")
     bundle = load_bundle(options.bundle)
     films = read_corpus(options.manifest)
-    if options.fold:
-        described = f"fold {options.fold}, seed {options.fold_seed}"
-        parts = fold_parts(films, options.fold, options.fold_seed)
-        judged, training = parts["test"], parts["train"]
-    else:
-        described = "all films" if options.split == "all" else f"split {options.split}"
-        judged, training = films_of(films, options.split), _training(films)
+    chosen = choose(films, options.split, options.fold, options.fold_seed)
+    judged, training, described = chosen.films, chosen.training, chosen.described
+    check_held_out(bundle.manifest.training.held_out, described)
     if options.baseline_manifest is not None:
-        training = _training(read_corpus(options.baseline_manifest))
+        training = tuple(film for film in read_corpus(options.baseline_manifest) if film.split == "train")
     engine = load_engine(bundle, "auto")
     digest = hashlib.sha256(manifest_path(options.manifest).read_bytes()).hexdigest()
     table = score(bundle, judged, f"{digest} {described}", engine=engine)
     baselines = fit_baselines(training, judged, {head.head: head.labels for head in table.heads})
     return _Judged(table=table.with_baselines(baselines), films=judged, engine=engine, described=described)
-
-
-def _training(films: Sequence[Film]) -> tuple[Film, ...]:
-    return tuple(film for film in films if film.split == "train")
 
 
 def _pooled(options: argparse.Namespace) -> _Judged:

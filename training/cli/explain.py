@@ -12,15 +12,14 @@ from PIL import Image
 from rich.console import Console
 
 from cxr_pacs.inference import load_bundle, load_engine
-from training.cli.options import check_outputs, corpus_options, count, seed
+from training.cli.options import check_outputs, corpus_options, count, judged_options
 from training.contact_sheet import contact_sheet
 from training.corpus import CorpusError, manifest_path, read_corpus
 from training.explain import explain
 from training.explain_document import document, notes, tables
-from training.judged import JUDGED, films_of, spread_evenly
+from training.judged import check_held_out, choose, spread_evenly
 from training.occlusion import FILLS, View
 from training.reader import Reader
-from training.splits import fold_parts
 
 if TYPE_CHECKING:
     from training.corpus import Film
@@ -35,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "explain",
-        parents=[corpus_options()],
+        parents=[corpus_options(), judged_options()],
         help="show what a bundle reads: activation maps, films without lungs, lungs alone",
     )
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="the bundle to explain")
@@ -45,19 +44,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="DIR",
         help="a bundle whose lung network says where the lungs are (default: the bundle itself)",
     )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--split",
-        choices=JUDGED,
-        default="test",
-        help="films to read, by the manifest's column split; `all` ignores the column (default: test)",
-    )
-    which.add_argument(
-        "--fold",
-        metavar="K/N",
-        help="read the films of this fold of a cross-validation by patient over the whole manifest",
-    )
-    parser.add_argument("--fold-seed", type=seed, default=0, help="of the folds (default: 0)")
     parser.add_argument(
         "--limit", type=count, metavar="N", help="read N films at most, of each class and source in turn"
     )
@@ -84,7 +70,7 @@ def _run(options: argparse.Namespace) -> None:
             f"bundle {lungs.path} has no lung network, so nothing says where the lungs are; "
             "name a bundle that has one with --lungs"
         )
-    films, described = _chosen(options)
+    films, described = _chosen(options, bundle.manifest.training.held_out)
     engine = load_engine(bundle, "auto")
     reader = Reader(engine=engine, segmenter=load_engine(lungs, "auto") if options.lungs else engine)
     digest = hashlib.sha256(manifest_path(options.manifest).read_bytes()).hexdigest()
@@ -97,19 +83,14 @@ def _run(options: argparse.Namespace) -> None:
         Image.fromarray(contact_sheet(reader, films)).save(options.sheet)
 
 
-def _chosen(options: argparse.Namespace) -> tuple[tuple[Film, ...], str]:
+def _chosen(options: argparse.Namespace, held_out: str | None) -> tuple[tuple[Film, ...], str]:
     """Take the films that are asked for, and say in words which they are."""
-    films = read_corpus(options.manifest)
-    if options.fold:
-        described = f"fold {options.fold}, seed {options.fold_seed}"
-        chosen = fold_parts(films, options.fold, options.fold_seed)["test"]
-    else:
-        described = "all films" if options.split == "all" else f"split {options.split}"
-        chosen = films_of(films, options.split)
+    chosen = choose(read_corpus(options.manifest), options.split, options.fold, options.fold_seed)
+    check_held_out(held_out, chosen.described)
     if options.limit is None:
-        return chosen, described
-    few = spread_evenly(chosen, options.limit)
-    return few, f"{described}, {len(few)} of {len(chosen)} films"
+        return chosen.films, chosen.described
+    few = spread_evenly(chosen.films, options.limit)
+    return few, f"{chosen.described}, {len(few)} of {len(chosen.films)} films"
 
 
 def _print(explanation: Explanation, described: str) -> None:

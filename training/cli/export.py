@@ -71,6 +71,7 @@ def _run(options: argparse.Namespace) -> None:
         deviation=tuple(settings["deviation"]),
         lungs=found,
     )
+    fold, seed = settings["fold"], settings["fold_seed"]
     release = export.Release(
         name=options.name,
         version=options.version,
@@ -80,9 +81,9 @@ def _run(options: argparse.Namespace) -> None:
         limitations=tuple(options.limitation),
         procedure=settings["procedure"],
         seed=settings["seed"],
+        held_out=f"fold {fold}, seed {seed}" if fold else "splits val and test",
     )
     films = read_corpus(options.manifest)
-    fold, seed = settings["fold"], settings["fold_seed"]
     parts = fold_parts(films, fold, seed) if fold else split_by_patient(films)
     crossval = pool([read_table(path) for path in options.crossval]) if options.crossval else None
     bundle = export.export(fitted, parts, release, options.out, crossval)

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 
 from training.corpus import CorpusError
+from training.judged import JUDGED
 
-__all__ = ["check_outputs", "corpus_options", "count", "effort", "seed"]
+__all__ = ["check_outputs", "corpus_options", "count", "effort", "judged_options", "seed"]
 
 
 def corpus_options(*, required: bool = True) -> argparse.ArgumentParser:
@@ -23,6 +24,25 @@ def corpus_options(*, required: bool = True) -> argparse.ArgumentParser:
         default=Path(root, "cxr") if root else None,
         help="manifest.csv, or the folder that holds it (default: the folder cxr in CXR_DATA)",
     )
+    return parser
+
+
+def judged_options() -> argparse.ArgumentParser:
+    """Parent parser with ``--split``, or ``--fold`` and ``--fold-seed``: which films are judged."""
+    parser = argparse.ArgumentParser(add_help=False)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--split",
+        choices=JUDGED,
+        default="test",
+        help="films to judge, by the manifest's column split; `all` ignores the column (default: test)",
+    )
+    which.add_argument(
+        "--fold",
+        metavar="K/N",
+        help="judge the films of this fold of a cross-validation by patient over the whole manifest",
+    )
+    parser.add_argument("--fold-seed", type=seed, default=0, help="of the folds (default: 0)")
     return parser
 
 
