@@ -31,6 +31,7 @@ __all__ = [
     "Problem",
     "Scan",
     "manifest_path",
+    "manifest_rows",
     "read_corpus",
     "scan",
 ]
@@ -49,6 +50,7 @@ COLUMNS = (
     "cohort",
 )
 _OLDEST = 120.0
+_TOO_MANY = ""  # the column of cells that the header does not name
 
 
 class CorpusError(ValueError):
@@ -159,7 +161,7 @@ def scan(manifest: Path, labels: Sequence[str] = LABELS) -> Scan:
         There is no manifest, a column is missing, or it names no image.
     """
     manifest = manifest_path(manifest)
-    rows = _rows(manifest)
+    rows = manifest_rows(manifest, COLUMNS)
     with ThreadPoolExecutor() as pool:
         read = list(pool.map(partial(_read, manifest.parent, tuple(labels)), rows))
     good = [(line, film) for (line, _), film in zip(rows, read, strict=True) if isinstance(film, Film)]
@@ -176,13 +178,20 @@ def manifest_path(path: Path) -> Path:
     return path / "manifest.csv" if path.is_dir() else path
 
 
-def _rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return every row with its line (the last one, where a cell spans several)."""
+def manifest_rows(manifest: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """
+    Read every row of a CSV file in UTF-8, with its line (the last one, where a cell spans several).
+
+    Raises
+    ------
+    CorpusError
+        It cannot be read, lacks one of `columns`, or has no row.
+    """
     try:
         with manifest.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, restval="")
+            reader = csv.DictReader(stream, restkey=_TOO_MANY, restval="")
             rows = [(reader.line_num, row) for row in reader]
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
     except OSError as error:
         raise CorpusError(
             f"{manifest} cannot be read ({error.strerror}); name a manifest, or a folder with manifest.csv"
@@ -198,6 +207,8 @@ def _rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:
 
 def _read(folder: Path, labels: tuple[str, ...], numbered: tuple[int, dict[str, str]]) -> Film | Problem:
     line, row = numbered
+    if _TOO_MANY in row:
+        return Problem(line=line, text="it has more cells than the header; quote a cell that holds a comma")
     if row["label"] not in labels:
         return Problem(line=line, text=f"label {row['label']!r} is none of {', '.join(labels)}")
     if not row["patient_id"]:

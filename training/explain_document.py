@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from cxr_pacs.inference.preprocessing import BLANK
@@ -124,7 +125,7 @@ def _maps(explanation: Explanation) -> Table:
         table.add_column(_HEADINGS[name], justify="right")
     for name, row in explanation.maps.items():
         spreads = [row.shares.get(share) for share in SHARES]
-        table.add_row(name.replace(", ", "\n"), str(row.measured), *map(_quartiles, spreads))
+        table.add_row(escape(name).replace(", ", "\n"), str(row.measured), *map(_quartiles, spreads))
     return table
 
 
@@ -144,7 +145,7 @@ def _views(explanation: Explanation) -> Table:
             shown = (figures["balanced_accuracy", ""], figures["accuracy", ""], occluded.kept[name])
             cells.append("\n".join(map(_line, shown)))
         count = len(row.heads[explanation.head].judged.true)
-        table.add_row(name.partition("=")[2] or name, str(count), *cells)
+        table.add_row(escape(name.partition("=")[2] or name), str(count), *cells)
     return table
 
 
@@ -156,7 +157,7 @@ def _within(explanation: Explanation) -> Table:
         for source, label, auroc in explanation.within_sources(view):
             rows.setdefault(f"{source}, {label.replace('_', ' ')}", []).append(_line(auroc))
     for name, cells in rows.items():
-        table.add_row(name, *cells)
+        table.add_row(escape(name), *cells)
     return table
 
 
@@ -164,7 +165,7 @@ def _criteria(explanation: Explanation) -> Table:
     table = _table("What a model that reads lungs meets", "", "measured", "asked for", "")
     for criterion in explanation.criteria:
         asked = f"{'at least' if criterion.at_least else 'at most'} {criterion.limit:.2f}"
-        table.add_row(criterion.name, _line(criterion.figure), asked, _VERDICTS[criterion.met])
+        table.add_row(escape(criterion.name), _line(criterion.figure), asked, _VERDICTS[criterion.met])
     return table
 
 

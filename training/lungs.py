@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,11 @@ from cxr_pacs.inference.lung_fields import clean_mask
 from cxr_pacs.inference.lungs import LungNetwork, build_lung_network
 from cxr_pacs.inference.network import write_weights
 from cxr_pacs.inference.preprocessing import area_average
-from training.corpus import CorpusError
+from training.corpus import CorpusError, manifest_rows
 from training.run_folder import read_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,7 +36,7 @@ __all__ = [
 
 LAYOUT = LungNetwork(size=128, widths=(16, 32, 64, 128, 128))
 _BATCH, _RATE, _DECAY = 16, 3e-3, 1e-3
-_COLUMNS = ("image", "mask", "patient_id", "source", "content_box", "split")
+_COLUMNS = ("content_box", "image", "mask", "patient_id", "source", "split")
 _AERATED = "nlm-"
 
 
@@ -71,23 +70,16 @@ def read_lungs(manifest: Path) -> tuple[LungPair, ...]:
     CorpusError
         No manifest, a missing column, an image or mask that is not there, or a patient in several splits.
     """
-    try:
-        with manifest.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-    except OSError as error:
-        raise CorpusError(f"{manifest} cannot be read ({error.strerror})") from error
-    if missing := set(_COLUMNS) - set(reader.fieldnames or ()):
-        raise CorpusError(f"{manifest} has no column {', '.join(sorted(missing))}")
-    pairs = tuple(_read_pair(manifest, line, row) for line, row in enumerate(rows, start=2))
+    rows = manifest_rows(manifest, _COLUMNS)
+    pairs = tuple(_read_pair(manifest, line, row) for line, row in rows)
     seen: dict[str, str] = {}
-    for line, pair in enumerate(pairs, start=2):
+    for (line, _), pair in zip(rows, pairs, strict=True):
         if seen.setdefault(pair.patient, pair.split) != pair.split:
             raise CorpusError(f"{manifest}, line {line}: its patient is in several splits")
     return pairs
 
 
-def _read_pair(manifest: Path, line: int, row: dict[str, str]) -> LungPair:
+def _read_pair(manifest: Path, line: int, row: Mapping[str, str]) -> LungPair:
     pixels, mask = (
         cv2.imread(str(manifest.parent / row[name]), cv2.IMREAD_GRAYSCALE) for name in ("image", "mask")
     )
@@ -97,6 +89,9 @@ def _read_pair(manifest: Path, line: int, row: dict[str, str]) -> LungPair:
         left, top, width, height = (int(number) for number in row["content_box"].split(","))
     except ValueError as error:
         raise CorpusError(f"{manifest}, line {line}: content_box is not left,top,width,height") from error
+    rows, columns = pixels.shape
+    if not (0 <= top < top + height <= rows and 0 <= left < left + width <= columns):
+        raise CorpusError(f"{manifest}, line {line}: content_box leaves the picture of {columns} x {rows}")
     box = (slice(top, top + height), slice(left, left + width))
     return LungPair(
         source=row["source"],

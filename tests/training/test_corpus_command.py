@@ -109,3 +109,18 @@ def test_other_labels_may_be_allowed(folder):
 def test_no_manifest_is_one_line(tmp_path, capsys):
     assert cli.main(["corpus", "--manifest", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("cxr-train: ")
+
+
+def test_a_row_with_more_cells_than_the_header_is_an_error(folder, capsys):
+    manifest = folder / "manifest.csv"
+    first, second, *others = manifest.read_text(encoding="utf-8").splitlines()
+    manifest.write_text("\n".join([first, f"{second},surplus", *others]) + "\n", encoding="utf-8")
+    assert cli.main(["corpus", "--manifest", str(folder)]) == 1
+    assert "line 2: it has more cells than the header" in capsys.readouterr().out
+
+
+def test_names_in_brackets_are_printed_as_they_are(folder, capsys):
+    manifest = folder / "manifest.csv"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace(",here,", ",[/clinic],"))
+    assert cli.main(["corpus", "--manifest", str(folder)]) in (0, 1)
+    assert "[/clinic]" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from training.cli.options import check_outputs, corpus_options
@@ -71,9 +72,9 @@ def _table(groups: Sequence[Group]) -> Table:
     for name in ("class", "source"):
         table.add_column(name, overflow="fold")
     for name in splits:
-        table.add_column(name or "no split", justify="right")
+        table.add_column(escape(name) or "no split", justify="right")
     for (label, source), row in cells.items():
-        table.add_row(label, source, *(row.get(split, "0") for split in splits))
+        table.add_row(escape(label), escape(source), *(row.get(split, "0") for split in splits))
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def tables(evaluation: Evaluation) -> Iterator[Table]:
 
 def _cells(name: str, row: Row, head: str, labels: tuple[str, ...]) -> Iterator[str]:
     figures = row.heads[head].figures
-    yield name.partition("=")[2] or name
+    yield escape(name.partition("=")[2] or name)
     yield str(len(row.heads[head].judged.true))
     yield _stacked(figures["accuracy", ""])
     yield _stacked(figures["balanced_accuracy", ""])
@@ -47,7 +48,7 @@ def _baseline(gains: Mapping[Key, Gain]) -> str:
     for kind, unit in (("balanced_accuracy", "balanced"), ("accuracy", "accuracy")):
         if (gain := gains.get((kind, ""))) is not None:
             lead = f"lead {gain.value:+.3f} \\[{gain.low:+.3f}, {gain.high:+.3f}]"
-            return f"{gain.baseline}\n{gain.baseline_value:.3f} {unit}\n{lead}"
+            return f"{escape(gain.baseline)}\n{gain.baseline_value:.3f} {unit}\n{lead}"
     return "-"
 
 
