@@ -3,9 +3,11 @@
 #
 #   training/gpu.sh fit PACKED.npz RUN OUT [OPTION OF cxr-train fit]…
 #       Fits the films of `cxr-train pack` in the run folder RUN; the same command again goes on there. Then puts
-#       the weights, as float16, into the folder OUT in pieces of 16 MiB at most, with their SHA-256.
+#       the weights, as float16, into the folder OUT in pieces of 16 MiB at most, with their SHA-256 and with the
+#       settings of the run.
 #   training/gpu.sh join OUT WEIGHTS.npz
-#       Puts the pieces together, on any machine, and checks the digest.
+#       Puts the pieces together, on any machine, and checks the digest. Named RUN/weights.npz in a new folder RUN,
+#       with settings.json beside it, they are a run that `cxr-train export` takes.
 #
 # PYTHON is the interpreter (default python3). KERAS_BACKEND is torch or jax (default: the first that is there).
 # Python packages that are missing are installed with pip, in the versions of setup.cfg; PyTorch and JAX are not.
@@ -73,12 +75,13 @@ fit() {
     export KERAS_BACKEND PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
     install_missing
     "$python" -m training.cli fit --packed "$packed" --run "$run" "$@"
+    mkdir -p "$out"
+    cp "$run/settings.json" "$out/settings.json"
     give "$run/weights.npz" "$out"
 }
 
 give() {
     local weights=$1 out=$2
-    mkdir -p "$out"
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     "$python" - "$weights" "$work/weights.npz" <<'PYTHON'
@@ -108,6 +111,12 @@ join() {
     cat "$folder"/weights.npz.[0-9]* >"$work/weights.npz"
     (cd "$work" && sha256sum --check --status -) <"$folder/weights.sha256" ||
         fail "the pieces in $folder do not have the digest of weights.sha256: one is missing or changed"
+    mkdir -p "$(dirname "$file")"
+    settings=$(dirname "$file")/settings.json
+    if [ -f "$folder/settings.json" ] && ! cmp -s "$folder/settings.json" "$settings"; then
+        [ ! -e "$settings" ] || fail "$settings is of another run: name a new folder"
+        cp "$folder/settings.json" "$settings"
+    fi
     cp "$work/weights.npz" "$file"
     echo "$file"
 }

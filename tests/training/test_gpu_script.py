@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training.run_folder import read_settings, read_weights
+
 SCRIPT = Path(__file__).parents[2] / "training" / "gpu.sh"
 DEADLINE = 120
 PIECE = 16 * 1024 * 1024
@@ -18,7 +20,7 @@ STUB = """#!/bin/sh
 case "$*" in
 "-m training.cli fit"*)
     echo "$KERAS_BACKEND $*" >> "$TOLD"
-    mkdir -p "$7" && cp "$WEIGHTS" "$7/weights.npz" ;;
+    mkdir -p "$7" && cp "$WEIGHTS" "$7/weights.npz" && echo '{"seed": 3}' > "$7/settings.json" ;;
 *) exec "$REAL" "$@" ;;
 esac
 """
@@ -80,6 +82,20 @@ def test_weights_go_to_pieces_and_come_together_as_float16(site):
         for name in fitted.files:
             assert archive[name].dtype == np.float16
             np.testing.assert_array_equal(archive[name], fitted[name].astype(np.float16))
+
+
+def test_settings_come_along_so_that_what_is_joined_is_a_run(site):
+    folder, environment = site
+    assert fit(site).returncode == 0
+    joined = folder / "joined"
+    for _ in range(2):
+        done = run("join", folder / "out", joined / "weights.npz", **environment)
+        assert done.returncode == 0, done.stderr
+    assert read_settings(joined) == {"seed": 3}
+    assert read_weights(joined).keys() == {"conv1_conv/kernel", "conv1_conv/bias"}
+    (joined / "settings.json").write_text("{}")
+    done = run("join", folder / "out", joined / "weights.npz", **environment)
+    assert (done.returncode, "of another run" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("harm", ["missing", "changed"])
