@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxr_pacs.inference.network import build_network, write_weights
+from training.calibrate import softmax
 from training.corpus import CorpusError
 from training.loop import Fit, logits
 from training.recipe import HEADS
@@ -129,7 +130,7 @@ def judge(logits: NDArray[np.floating[Any]], truth: NDArray[np.str_], labels: Se
     if not np.isfinite(logits).all():
         return Judgement(value=0.0, sensitivities=dict.fromkeys(labels, 0.0), auroc=0.0)
     known = np.isin(truth, labels)
-    scores, truth = _softmax(logits[known].astype(np.float64)), truth[known]
+    scores, truth = softmax(logits[known], 1.0), truth[known]
     sensitivities, areas = {}, []
     for number, label in enumerate(labels):
         positives, negatives = scores[truth == label, number], scores[truth != label, number]
@@ -170,8 +171,3 @@ def _auroc(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> fl
     below = np.searchsorted(ordered, positives, side="left")
     level = np.searchsorted(ordered, positives, side="right") - below
     return float((below + level / 2).mean() / len(negatives))
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)
