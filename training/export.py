@@ -180,7 +180,8 @@ def export(
         for table, films in ((test, parts["test"]), (pool([val, test]), held_out))
     )
     figures = metrics(evaluation, "test")
-    films = "splits val and test"
+    folded = (release.held_out or "").startswith("fold ")
+    films = f"val and test of {release.held_out}" if folded else "splits val and test"
     if crossval is not None:
         decided, films = evaluate(crossval), "cross-validation by patient, out of fold"
         figures += metrics(decided, "cross-validation")

@@ -8,6 +8,7 @@ import score_tables as made
 from packed_films import ARCHITECTURE
 from tiny import LUNG_LAYOUT, lungs_file
 
+import training.export
 from cxr_pacs.inference import load_bundle
 from training.claims import claims
 from training.corpus import CorpusError, read_corpus
@@ -124,3 +125,20 @@ def test_whole_films_need_no_lung_network_and_claims_need_enough_films(fitted, p
     assert bundle.manifest.claims == ()
     assert not (tmp_path / "bundle" / "lungs.npz").exists()
     assert "at least 30 of each are needed" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("held_out", "films"),
+    [
+        (None, "splits val and test"),
+        ("splits val and test", "splits val and test"),
+        ("fold 2/5, seed 0", "val and test of fold 2/5, seed 0"),
+    ],
+)
+def test_claims_say_on_which_films_they_rest(fitted, parts, tmp_path, monkeypatch, held_out, films):
+    told = []
+    monkeypatch.setattr(training.export, "claims", lambda _, films: told.append(films) or ())
+    release = replace(RELEASE, held_out=held_out)
+    bundle = export(replace(fitted, lungs=None), parts, release, tmp_path / "bundle")
+    assert told == [films]
+    assert bundle.manifest.training.held_out == held_out
