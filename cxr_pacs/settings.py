@@ -22,6 +22,7 @@ __all__ = [
     "DicomSettings",
     "EngineSettings",
     "ModelSettings",
+    "ObjectsSettings",
     "Settings",
     "SiteSettings",
     "SpoolSettings",
@@ -102,6 +103,15 @@ class SiteSettings(_Table):
     )
 
 
+class ObjectsSettings(_Table):
+    """``[objects]``: what is made beside report and heatmap."""
+
+    segmentation: bool = False
+    presentation_state: bool = False
+    key_objects: bool = False
+    plain_report: bool = False
+
+
 class DeliverySettings(_Table):
     """``[delivery]``: the pace of retries, in seconds."""
 
@@ -129,6 +139,7 @@ class Settings(_Table):
     model: ModelSettings = ModelSettings()
     engine: EngineSettings = EngineSettings()
     site: SiteSettings = SiteSettings()
+    objects: ObjectsSettings = ObjectsSettings()
     delivery: DeliverySettings = DeliverySettings()
     destination: tuple[DestinationSettings, ...] = Field(default=(), strict=False)
 

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cxr_pacs.errors import EvidenceError, kind_and_place
-from cxr_pacs.evidence import ReadInstance
+from cxr_pacs.evidence import ReadInstance, ReportedStudy
 from cxr_pacs.gateway.reading import Reader, Reading
 from cxr_pacs.gateway.service import open_engine
 from cxr_pacs.radiograph import Decision, Outcome
@@ -35,6 +35,7 @@ class _Line:
 
     path: Path
     reading: Reading
+    heatmap: Path | None = None
     objects: list[Path] = field(default_factory=list)
     error: str | None = None
 
@@ -99,9 +100,14 @@ def _read(reader: Reader, path: Path, out: Path, now: float) -> _Line:
         return _Line(path=path, reading=Reading(decision=failed), error=failed.reason)
     if reading.heatmap is None:
         return _Line(path=path, reading=reading)
-    # A folder may be large: the picture goes to the disk at once.
-    written = _write(reading.heatmap, out)
-    return _Line(path=path, reading=replace(reading, heatmap=None), objects=[written])
+    # A folder may be large: the pictures go to the disk at once.
+    written = [_write(made, out) for made in (reading.heatmap, *reading.beside)]
+    return _Line(
+        path=path,
+        reading=replace(reading, heatmap=None, beside=()),
+        heatmap=written[0],
+        objects=written,
+    )
 
 
 def _study(line: _Line) -> str:
@@ -118,16 +124,18 @@ def _report_study(reader: Reader, lines: list[_Line], out: Path, now: float) -> 
         for reading in (line.reading for line in lines)
         if reading.header is not None and reading.findings is not None
     }
-    pictures = dict.fromkeys(path for line in lines for path in line.objects)
-    heatmaps = [dcmread(path, stop_before_pixels=True) for path in pictures]
+    pictures = dict.fromkeys(line.heatmap for line in lines if line.heatmap is not None)
+    heatmaps = tuple(dcmread(path, stop_before_pixels=True) for path in pictures)
     try:
-        report = _write(reader.report(list(instances.values()), heatmaps, None, now), out)
+        report = reader.report(list(instances.values()), heatmaps, None, now)
     except EvidenceError as error:
         for line in lines:
             line.error = str(error)
         return
+    study = ReportedStudy(instances=tuple(instances.values()), heatmaps=heatmaps, document=report)
+    documents = [_write(made, out) for made in (report, *reader.beside_report(study, {}, now))]
     for line in lines:
-        line.objects.append(report)
+        line.objects += documents
 
 
 def _write(made: FileDataset, out: Path) -> Path:

@@ -171,7 +171,7 @@ def _set_frame(dataset: Dataset, instance: ReadInstance, frame: NDArray[np.uint8
     _set_dimensions(dataset, dimensions)
     shared, own = Dataset(), Dataset()
     shared.SegmentIdentificationSequence = [_item_of(ReferencedSegmentNumber=1)]
-    shared.DerivationImageSequence = [_derivation(instance.header)]
+    own.DerivationImageSequence = [_derivation(instance.header)]
     own.FrameContentSequence = [_item_of(DimensionIndexValues=[1])]
     dataset.SharedFunctionalGroupsSequence = [shared]
     dataset.PerFrameFunctionalGroupsSequence = [own]

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import DigitalXRayImageStorageForProcessing
 from pydicom.valuerep import DSfloat
@@ -57,8 +60,9 @@ def describe_display(dataset: Dataset, header: Dataset) -> None:
     PS3.3 C.7.6.11 and C.11.12 (shutter), C.11.1, C.11.8, C.11.6.
     """
     _add_shutter(dataset, header)
-    _add_modality_lut(dataset, header)
-    if (voi := _voi(header)) is not None:
+    modality = _lut(header, "ModalityLUTSequence")
+    _add_modality_lut(dataset, header, modality)
+    if (voi := _voi(header, modality)) is not None:
         voi.ReferencedImageSequence = [image_reference(header)]
         dataset.SoftcopyVOILUTSequence = [voi]
     inverted = single(header, "PhotometricInterpretation") == "MONOCHROME1"
@@ -92,58 +96,85 @@ def _whole_numbers(header: Dataset, keyword: str) -> list[int]:
     return numbers if all(abs(number) < 1 << 31 for number in numbers) else []
 
 
-def _add_modality_lut(dataset: Dataset, header: Dataset) -> None:
-    for item in items(header, "ModalityLUTSequence")[:1]:
-        if (lut := _lut(item)) is not None:
-            lut.ModalityLUTType = single(item, "ModalityLUTType")[:16] or "US"
-            dataset.ModalityLUTSequence = [lut]
-            return
+def _add_modality_lut(dataset: Dataset, header: Dataset, lut: _Lut | None) -> None:
+    if lut is not None:
+        item = lut.item
+        kind = single(items(header, "ModalityLUTSequence")[0], "ModalityLUTType")
+        item.ModalityLUTType = kind if 0 < len(kind) <= 16 else "US"
+        dataset.ModalityLUTSequence = [item]
+        return
     slope, intercept = _number(header, "RescaleSlope"), _number(header, "RescaleIntercept")
     if slope is None and intercept is None:
         return
     dataset.RescaleIntercept = _decimal(intercept or 0.0)
     dataset.RescaleSlope = _decimal(slope or 1.0)
-    dataset.RescaleType = single(header, "RescaleType")[:16] or "US"
+    kind = single(header, "RescaleType")
+    dataset.RescaleType = kind if 0 < len(kind) <= 16 else "US"
 
 
-def _voi(header: Dataset) -> Dataset | None:
+def _voi(header: Dataset, modality: _Lut | None) -> Dataset | None:
     """Item of Softcopy VOI LUT Sequence; None where the full range is to be shown."""
     voi = Dataset()
-    for item in items(header, "VOILUTSequence")[:1]:
-        if (lut := _lut(item)) is not None:
-            voi.VOILUTSequence = [lut]
-            return voi
+    if (lut := _lut(header, "VOILUTSequence")) is not None:
+        voi.VOILUTSequence = [lut.spread.item]
+        return voi
     centre, width = _number(header, "WindowCenter"), _number(header, "WindowWidth")
     function = single(header, "VOILUTFunction")
     function = function if function in _FUNCTIONS else "LINEAR"
     if centre is None or width is None or width <= 0 or (width < 1 and function == "LINEAR"):
-        return None
+        if modality is None or np.ptp(modality.entries) == 0:
+            return None
+        # the full range is that of the table's own entries, whatever its bits could hold
+        low, high = float(modality.entries.min()), float(modality.entries.max())
+        centre, width, function = (low + high) / 2, high - low, "LINEAR_EXACT"
     voi.WindowCenter, voi.WindowWidth = _decimal(centre), _decimal(width)
     if function != "LINEAR":
         voi.VOILUTFunction = function
     return voi
 
 
-def _lut(item: Dataset) -> Dataset | None:
-    """Descriptor and data of a look-up table, without its free text; None when they do not fit together."""
-    descriptor, data = integers(item, "LUTDescriptor"), octets(item, "LUTData")
-    if len(descriptor) != 3 or not 8 <= descriptor[2] <= 16:
-        return None
-    count = (descriptor[0] & 0xFFFF) or 1 << 16
-    if len(data) in {count, count + 1}:  # two 8-bit entries in a word
-        data = data[:count] + b"\0" * (count % 2)
-    elif len(data) >= 2 * count:
-        data = data[: 2 * count]
-    else:
-        return None
-    copy = Dataset()
-    signed = descriptor[1] < 0
-    words = [descriptor[0] & 0xFFFF, descriptor[1], descriptor[2]]
-    if signed and words[0] >= 1 << 15:
-        words[0] -= 1 << 16  # the three share one VR (PS3.3 C.11.1.1)
-    copy.add_new("LUTDescriptor", "SS" if signed else "US", words)
-    copy.add_new("LUTData", "OW", data)
-    return copy
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Lut:
+    """A look-up table: entries of 0 to `top` for the inputs from `first` on."""
+
+    first: int
+    entries: NDArray[np.uint16]
+    top: int
+
+    @property
+    def spread(self) -> _Lut:
+        """The same shares of the whole in 16 bits; not every viewer takes 10 to 15."""
+        shares = np.minimum(self.entries.astype(np.float64) / self.top, 1)
+        return replace(self, entries=np.rint(65535 * shares).astype(np.uint16), top=65535)
+
+    @property
+    def item(self) -> Dataset:
+        """Descriptor and data in 16 bits (PS3.3 C.11.1.1), without any words."""
+        signed = self.first < 0
+        count = len(self.entries) & 0xFFFF  # 16 bits hold no 65536
+        if signed and count >= 1 << 15:
+            count -= 1 << 16  # the three numbers share one VR
+        item = Dataset()
+        item.add_new("LUTDescriptor", "SS" if signed else "US", [count, self.first, 16])
+        item.add_new("LUTData", "OW", self.entries.astype("<u2").tobytes())
+        return item
+
+
+def _lut(header: Dataset, keyword: str) -> _Lut | None:
+    """First look-up table in the sequence `keyword`; None when there is none, or none that fits together."""
+    for item in items(header, keyword)[:1]:
+        descriptor, data = integers(item, "LUTDescriptor"), octets(item, "LUTData")
+        if len(descriptor) != 3 or not 8 <= descriptor[2] <= 16:
+            return None
+        count = (descriptor[0] & 0xFFFF) or 1 << 16
+        if len(data) >= 2 * count:
+            entries = np.frombuffer(data, "<u2", count).astype(np.uint16)
+        elif len(data) in {count, count + 1}:  # two 8-bit entries in a word
+            entries = np.frombuffer(data, "u1", count).astype(np.uint16)
+        else:
+            return None
+        return _Lut(first=descriptor[1], entries=entries, top=(1 << descriptor[2]) - 1)
+    return None
 
 
 def _number(header: Dataset, keyword: str) -> float | None:

@@ -52,11 +52,11 @@ result = sa.Table(
     _metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("study_id", sa.ForeignKey("study.id"), nullable=False, index=True),
-    sa.Column("instance_id", sa.ForeignKey("instance.id"), index=True),  # the heatmap's source
-    sa.Column("kind", sa.String(2), nullable=False),  # SR or SC
+    sa.Column("instance_id", sa.ForeignKey("instance.id"), index=True),  # the picture's source
+    sa.Column("kind", sa.String(2), nullable=False),  # SR, SC, and of the optional objects SG, PS, KO, TX
     sa.Column("sop_instance_uid", sa.String(64), nullable=False, unique=True),
     sa.Column("file", sa.Text, nullable=False),
-    sa.Column("sources", sa.JSON),  # of an SR: ids of the instances it reports
+    sa.Column("sources", sa.JSON),  # of a document: ids of the instances it reports
 )
 delivery = sa.Table(
     "delivery",
@@ -106,7 +106,7 @@ class InstanceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeObject:
-    """An object of ours to be recorded; `instance_id` of a heatmap, `sources` of a report."""
+    """An object of ours to be recorded; `instance_id` of a picture, `sources` of a document."""
 
     study_id: int
     kind: str
@@ -118,7 +118,7 @@ class MadeObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """An object of ours; `instance_id` of a heatmap, `sources` of a report."""
+    """An object of ours; `instance_id` of a picture, `sources` of a document."""
 
     id: int
     kind: str

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset, FileDataset, dcmread
+from pydicom.uid import BasicTextSRStorage, KeyObjectSelectionDocumentStorage
 
 from cxr_pacs import __version__, evidence, radiograph
 from cxr_pacs.errors import EvidenceError, UnreadablePixels
@@ -16,6 +19,8 @@ from cxr_pacs.radiograph import Decision, Geometry, Outcome, Radiograph, Selecti
 from cxr_pacs.settings import Settings
 
 __all__ = ["Reader", "Reading"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,8 @@ class Reading:
         Of the class that the findings lead with; None where all of them are withheld.
     quality : tuple of str
         Remarks on the image, one sentence each.
+    beside : tuple of FileDataset
+        Segmentation and presentation state of the same map, where the settings want them.
     """
 
     decision: Decision
@@ -41,6 +48,7 @@ class Reading:
     findings: Findings | None = None
     heatmap: FileDataset | None = None
     quality: tuple[str, ...] = ()
+    beside: tuple[FileDataset, ...] = ()
 
 
 class Reader:
@@ -58,6 +66,7 @@ class Reader:
         self._policy = SelectionPolicy(accept_for_processing=settings.dicom.accept_for_processing)
         self._namespace = settings.site.uid_namespace
         self._output_digest = settings.output_digest()
+        self._objects = settings.objects
         self._engine = engine
 
     def read(self, path: Path, made_at: float) -> Reading:
@@ -109,6 +118,7 @@ class Reader:
             picture = _picture(instance.findings, image, geometry, analysis)
             stamp = self._stamp(made_at)
             heatmap = None if picture is None else _checked(evidence.heatmap(instance, picture, stamp))
+            beside = () if picture is None else self._beside_heatmap(instance, picture, stamp)
         except UnreadablePixels as error:
             return Reading(decision=_hold("pixels", str(error)), header=dataset)
         except EvidenceError as error:
@@ -119,6 +129,21 @@ class Reader:
             findings=instance.findings,
             quality=instance.quality,
             heatmap=heatmap,
+            beside=beside,
+        )
+
+    def _beside_heatmap(
+        self, instance: evidence.ReadInstance, picture: evidence.HeatmapPicture, stamp: evidence.Stamp
+    ) -> tuple[FileDataset, ...]:
+        wanted = {
+            evidence.segmentation: self._objects.segmentation,
+            evidence.presentation_state: self._objects.presentation_state,
+        }
+        return tuple(
+            made
+            for make, is_wanted in wanted.items()
+            if is_wanted
+            and (made := _optional(functools.partial(make, instance, picture, stamp))) is not None
         )
 
     def report(
@@ -136,6 +161,33 @@ class Reader:
             The report cannot be built, or would not be conformant.
         """
         return _checked(evidence.report(instances, heatmaps, predecessor, self._stamp(made_at)))
+
+    def beside_report(
+        self, study: evidence.ReportedStudy, predecessors: Mapping[str, Dataset], made_at: float
+    ) -> tuple[FileDataset, ...]:
+        """Key object selection and plain report of a reported study, where the settings want them.
+
+        Parameters
+        ----------
+        study : ReportedStudy
+            The report, and what it was made of.
+        predecessors : mapping of str to Dataset
+            What these objects replace, by SOP Class UID.
+        made_at : float
+            As for the report.
+        """
+        stamp = self._stamp(made_at)
+        wanted = {
+            KeyObjectSelectionDocumentStorage: (evidence.key_objects, self._objects.key_objects),
+            BasicTextSRStorage: (evidence.plain_report, self._objects.plain_report),
+        }
+        return tuple(
+            made
+            for sop_class, (make, is_wanted) in wanted.items()
+            if is_wanted
+            and (made := _optional(functools.partial(make, study, predecessors.get(sop_class), stamp)))
+            is not None
+        )
 
     def _stamp(self, made_at: float) -> evidence.Stamp:
         return evidence.Stamp(
@@ -169,6 +221,16 @@ def _skip(rung: str, reason: str) -> Decision:
 
 def _hold(rung: str, reason: str) -> Decision:
     return Decision(outcome=Outcome.HOLD, rung=rung, reason=reason)
+
+
+def _optional(make: Callable[[], FileDataset | None]) -> FileDataset | None:
+    """Make an object that a study can do without: its fault is logged and keeps nothing else back."""
+    try:
+        made = make()
+        return None if made is None else _checked(made)
+    except EvidenceError as error:
+        logger.warning("an optional object is left out: %s", error)
+        return None
 
 
 def _checked(made: FileDataset) -> FileDataset:

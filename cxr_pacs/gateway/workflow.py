@@ -15,16 +15,25 @@ from __future__ import annotations
 import functools
 import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 from pydicom import FileDataset, dcmread
+from pydicom.uid import (
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from cxr_pacs.errors import EvidenceError, TransientError, kind_and_place
-from cxr_pacs.evidence import ReadInstance
+from cxr_pacs.evidence import ReadInstance, ReportedStudy
 from cxr_pacs.gateway.delivery import Courier, backoff
 from cxr_pacs.gateway.ledger import InstanceRow, Ledger, MadeObject
 from cxr_pacs.gateway.reading import Reader
@@ -40,6 +49,17 @@ APPLICATION = "cxr-pacs"
 APPLICATION_VERSION = "flow-1"
 EXECUTOR = "gateway"
 POLL_SECONDS = 0.05
+# Kind of a result in the ledger, by SOP Class UID.
+KINDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        SecondaryCaptureImageStorage: "SC",
+        SegmentationStorage: "SG",
+        GrayscaleSoftcopyPresentationStateStorage: "PS",
+        Comprehensive3DSRStorage: "SR",
+        KeyObjectSelectionDocumentStorage: "KO",
+        BasicTextSRStorage: "TX",
+    }
+)
 # An analysis that fails in a way that nobody foresaw is tried this often before the instance is held.
 UNFORESEEN_ATTEMPTS = 5
 
@@ -184,7 +204,9 @@ class StudyWorkflows:
             return row.decision
         reading = self._reader.read(self._spool.path(row.file), row.received_at)
         decision = reading.decision
-        heatmap_file = None if reading.heatmap is None else self._keep(reading.heatmap)
+        # There is none where every class is withheld: the report alone says so.
+        pictures = () if reading.heatmap is None else (reading.heatmap, *reading.beside)
+        made = [self._keep(picture, row.study_id, instance_id=instance_id) for picture in pictures]
         with self._ledger.begin() as connection:
             first = self._ledger.decide(
                 connection,
@@ -195,16 +217,9 @@ class StudyWorkflows:
             )
             if first and reading.findings is not None:
                 self._ledger.add_findings(connection, instance_id, reading.findings, reading.quality)
-            # There is none where every class is withheld: the report alone says so.
-            if first and reading.heatmap is not None and heatmap_file:
-                heatmap = MadeObject(
-                    study_id=row.study_id,
-                    instance_id=instance_id,
-                    kind="SC",
-                    sop_instance_uid=str(reading.heatmap.SOPInstanceUID),
-                    file=heatmap_file,
-                )
-                self._ledger.add_result(connection, heatmap)
+            if first:
+                for one in made:
+                    self._ledger.add_result(connection, one)
             self._schedule_report(connection, instance_id)
         logger.info("instance %d: %s (%s) %s", instance_id, decision.outcome, decision.rung, decision.reason)
         return decision.outcome.value
@@ -256,27 +271,29 @@ class StudyWorkflows:
         sources = tuple(row.id for row in rows)
         with self._ledger.begin() as connection:
             results = self._ledger.study_results(connection, study_id)
-        heatmaps = [result for result in results if result.instance_id in sources]
-        replaced = [r for r in results if r.kind == "SR" and set(r.sources) < set(sources)]
-        report = self._reader.report(
-            [self._read_instance(row) for row in rows],
-            [dcmread(self._spool.path(result.file), stop_before_pixels=True) for result in heatmaps],
-            dcmread(self._spool.path(replaced[-1].file)) if replaced else None,
-            max(row.received_at for row in rows),
+        of_images = [result for result in results if result.instance_id in sources]
+        replaced = {r.kind: r for r in results if r.sources and set(r.sources) < set(sources)}
+        predecessors = {kind: dcmread(self._spool.path(r.file)) for kind, r in replaced.items()}
+        instances = tuple(self._read_instance(row) for row in rows)
+        heatmaps = tuple(
+            dcmread(self._spool.path(r.file), stop_before_pixels=True) for r in of_images if r.kind == "SC"
         )
-        made = MadeObject(
-            study_id=study_id,
-            kind="SR",
-            sop_instance_uid=str(report.SOPInstanceUID),
-            file=self._keep(report),
-            sources=sources,
+        made_at = max(row.received_at for row in rows)
+        report = self._reader.report(instances, heatmaps, predecessors.get("SR"), made_at)
+        beside = self._reader.beside_report(
+            ReportedStudy(instances=instances, heatmaps=heatmaps, document=report),
+            {sop_class: predecessors[kind] for sop_class, kind in KINDS.items() if kind in predecessors},
+            made_at,
         )
+        made, *others = (self._keep(one, study_id, sources=sources) for one in (report, *beside))
         with self._ledger.begin() as connection:
             result_id = self._ledger.add_result(connection, made)
             self._ledger.set_reported(connection, sources)
             if result_id is not None:
-                for owed in (*(heatmap.id for heatmap in heatmaps), result_id):
-                    self._owe(connection, owed)
+                added = [self._ledger.add_result(connection, other) for other in others]
+                for owed in (*(result.id for result in of_images), result_id, *added):
+                    if owed is not None:
+                        self._owe(connection, owed)
         logger.info("study %d: report of %d image(s)", study_id, len(rows))
 
     def _read_instance(self, row: InstanceRow) -> ReadInstance:
@@ -325,7 +342,23 @@ class StudyWorkflows:
 
     # -- files --
 
-    def _keep(self, made: FileDataset) -> str:
+    def _keep(
+        self,
+        made: FileDataset,
+        study_id: int,
+        *,
+        instance_id: int | None = None,
+        sources: tuple[int, ...] = (),
+    ) -> MadeObject:
+        """Put an object of ours into the spool; what the ledger is to record of it."""
         buffer = io.BytesIO()
         made.save_as(buffer, enforce_file_format=True)
-        return self._spool.keep_result(str(made.SOPInstanceUID), buffer.getvalue())
+        uid = str(made.SOPInstanceUID)
+        return MadeObject(
+            study_id=study_id,
+            kind=KINDS[made.SOPClassUID],
+            sop_instance_uid=uid,
+            file=self._spool.keep_result(uid, buffer.getvalue()),
+            instance_id=instance_id,
+            sources=sources,
+        )
