@@ -11,11 +11,19 @@ from pydicom import Dataset
 
 from cxr_pacs.errors import NothingToShow, UnreadablePixels
 from cxr_pacs.evidence.header_facts import Facts
-from cxr_pacs.evidence.plain import plain
+from cxr_pacs.evidence.plain import items_of, plain
 from cxr_pacs.evidence.reading_back import read_document
 from cxr_pacs.evidence.report_page import Picture, as_page
 from cxr_pacs.evidence.report_text import as_text, facts_as_text
-from cxr_pacs.gateway.showing import StudyResults, find_study, is_document, is_picture, png, read_object
+from cxr_pacs.gateway.showing import (
+    StudyResults,
+    find_study,
+    is_document,
+    is_picture,
+    is_presentation,
+    png,
+    read_object,
+)
 from cxr_pacs.settings import Settings, load_settings
 
 __all__ = ["configure", "run"]
@@ -72,8 +80,10 @@ def _shown(options: argparse.Namespace, settings: Settings) -> bytes:
 
 def _object(path: Path, options: argparse.Namespace) -> bytes:
     dataset = read_object(path)
-    if not (is_document(dataset) or is_picture(dataset)):
-        raise NothingToShow(f"{path}: neither a report nor a picture: nothing in it can be shown")
+    if not (is_document(dataset) or is_picture(dataset) or is_presentation(dataset)):
+        raise NothingToShow(
+            f"{path}: neither a report nor a picture nor annotations: nothing can be shown of it"
+        )
     try:
         if options.html:
             _require_text(options)
@@ -94,7 +104,9 @@ def _require_text(options: argparse.Namespace) -> None:
 
 def _picture(dataset: Dataset) -> Picture:
     caption = plain(dataset, "DerivationDescription") or plain(dataset, "SeriesDescription") or "Picture"
-    return Picture(png=png(dataset), caption=caption)
+    sources = items_of(dataset, "SourceImageSequence")
+    images = [f"Image {plain(source, 'ReferencedSOPInstanceUID')}" for source in sources]
+    return Picture(png=png(dataset), caption="\n".join([caption, *images]))
 
 
 def _study_page(study: StudyResults) -> str:
@@ -104,7 +116,7 @@ def _study_page(study: StudyResults) -> str:
 
 def _study_text(study: StudyResults) -> str:
     texts = [as_text(read_document(dataset)) for _, dataset in study.reports]
-    return "\n\n".join([*texts, *(facts_as_text(facts) + "\n" for facts in _notes(study))])
+    return "\n".join([*texts, *(facts_as_text(facts) + "\n" for facts in _notes(study))])
 
 
 def _notes(study: StudyResults) -> list[Facts]:

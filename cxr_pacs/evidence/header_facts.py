@@ -67,7 +67,7 @@ def header_facts(dataset: Dataset) -> tuple[Facts, ...]:
     found = []
     for heading, lines in _HEADINGS.items():
         read = [(label, _said(keyword, plain(dataset, keyword))) for label, keyword in lines]
-        extra = _provenance(dataset) if heading == "Object" else _sources(dataset, heading)
+        extra = _FURTHER[heading](dataset) if heading in _FURTHER else ()
         present = (*((label, value) for label, value in read if value), *extra)
         if present:
             found.append(Facts(heading=heading, lines=present))
@@ -93,10 +93,17 @@ def _provenance(dataset: Dataset) -> Iterator[tuple[str, str]]:
         yield "Replaces", uid
 
 
-def _sources(dataset: Dataset, heading: str) -> Iterator[tuple[str, str]]:
-    if heading == "Picture":
-        for source in items_of(dataset, "SourceImageSequence"):
-            yield "Source image", plain(source, "ReferencedSOPInstanceUID")
+def _sources(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    for source in items_of(dataset, "SourceImageSequence"):
+        yield "Source image", plain(source, "ReferencedSOPInstanceUID")
+    for annotation in items_of(dataset, "GraphicAnnotationSequence"):
+        for image in items_of(annotation, "ReferencedImageSequence"):
+            yield "Annotates", plain(image, "ReferencedSOPInstanceUID")
+        for text in items_of(annotation, "TextObjectSequence"):
+            yield "Text", plain(text, "UnformattedTextValue")
+
+
+_FURTHER: Final = {"Object": _provenance, "Picture": _sources}
 
 
 def _instances(dataset: Dataset, keyword: str) -> Iterator[str]:

@@ -37,12 +37,14 @@ th, td { padding: .45rem 1rem .45rem 0; border-bottom: 1px solid var(--line); ve
 td p { margin: 0; }
 .number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .soft { font-size: .875rem; }
-p, li, dd { white-space: pre-line; }
+p, li, dd, figcaption { white-space: pre-line; }
 details { background: var(--box); border-radius: .4rem; padding: .6rem 1rem; margin-top: 1.75rem; }
 summary { cursor: pointer; font-weight: 600; }
 .tree, .tree ul { list-style: none; padding-left: 1.1rem; margin: .15rem 0;
   border-left: 1px solid var(--line); }
-figure { margin: 1rem 0; }
+.figures { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; margin-top: 1.75rem; }
+figure { margin: 0; flex: 0 1 auto; max-width: min(100%, 29rem); }
+figure:only-child { max-width: min(100%, 44rem); }
 figure img { max-width: 100%; height: auto; display: block; background: #000; }
 @media print { body { max-width: none; margin: 0; } details { background: none; padding: 0; } }
 """
@@ -92,7 +94,8 @@ def _article(document: Document, figures: str) -> str:
     if document.remarks:
         told = "".join(f"<li>{_named(item)}</li>" for item in document.remarks)
         parts.append(f"<h2>Remarks</h2><ul>{told}</ul>")
-    parts.append(figures)
+    if figures:
+        parts.append(f'<div class="figures">{figures}</div>')
     parts.append(_grid(facts for facts in document.facts if facts.heading not in _FIRST))
     if document.tree is not None:
         tree = _tree(without_repetition(document.tree))

@@ -22,7 +22,7 @@ from cxr_pacs.gateway import ledger
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.settings import Settings
 
-__all__ = ["StudyResults", "find_study", "is_document", "is_picture", "png", "read_object"]
+__all__ = ["StudyResults", "find_study", "is_document", "is_picture", "is_presentation", "png", "read_object"]
 
 # Of a picture in colour; a radiograph has the limit of `radiograph.read_radiograph`.
 _MOST_PIXELS = 1 << 26
@@ -69,6 +69,11 @@ def is_document(dataset: Dataset) -> bool:
 def is_picture(dataset: Dataset) -> bool:
     """Whether `dataset` has pixels."""
     return "PixelData" in dataset
+
+
+def is_presentation(dataset: Dataset) -> bool:
+    """Whether `dataset` says how to show other pictures, as a presentation state, with annotations."""
+    return "GraphicAnnotationSequence" in dataset
 
 
 def png(dataset: Dataset) -> bytes:

@@ -216,6 +216,19 @@ def test_pixels_that_are_not_square_are_made_square(show, tmp_path):
         assert picture.size == (130, 300)
 
 
+def test_the_words_of_a_presentation_state_are_shown(made, show, tmp_path):
+    state = dcmread(made["OT"])
+    del state.PixelData
+    annotation, text = Dataset(), Dataset()
+    text.UnformattedTextValue = "COVID-19 81 %"
+    annotation.TextObjectSequence = [text]
+    state.GraphicAnnotationSequence = [annotation]
+    state.save_as(tmp_path / "state.dcm")
+    status, shown, _ = show(tmp_path / "state.dcm")
+    assert status == 0
+    assert re.search("Text +COVID-19 81 %", shown)
+
+
 def test_a_study_is_found_in_the_ledger(site, made, show):
     config_file, study = site
     status, text, _ = show(study, "--config", config_file)
