@@ -11,7 +11,7 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import evt
-from pynetdicom.presentation import build_context
+from pynetdicom.presentation import PresentationContext, build_context
 
 from cxr_pacs.dimse.associations import Peer, Service, associate
 from cxr_pacs.errors import (
@@ -22,7 +22,16 @@ from cxr_pacs.errors import (
     kind_and_place,
 )
 
-__all__ = ["OUT_OF_RESOURCES", "SUCCESS", "ReceivedInstance", "storage_scp", "store"]
+__all__ = [
+    "OUT_OF_RESOURCES",
+    "PROCESSING_FAILURE",
+    "SUCCESS",
+    "WARNINGS",
+    "ReceivedInstance",
+    "proposed_context",
+    "storage_scp",
+    "store",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +112,13 @@ def storage_scp(
     return Service(contexts=contexts, handlers=((evt.EVT_C_STORE, on_c_store),))
 
 
+def proposed_context(sop_class: str, transfer_syntax: str) -> PresentationContext:
+    """Presentation context that `store` proposes for an object of `sop_class` kept in `transfer_syntax`."""
+    syntax = UID(transfer_syntax)
+    syntaxes: list[str | UID] = [syntax] if syntax.is_encapsulated else [syntax, ImplicitVRLittleEndian]
+    return build_context(sop_class, syntaxes)
+
+
 def store(calling_ae_title: str, peer: Peer, path: Path) -> int:
     """Send the file at `path` by C-STORE.
 
@@ -122,9 +138,8 @@ def store(calling_ae_title: str, peer: Peer, path: Path) -> int:
     """
     dataset = dcmread(path)
     kind = UID(dataset.SOPClassUID).name
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    syntaxes: list[str | UID] = [syntax] if syntax.is_encapsulated else [syntax, ImplicitVRLittleEndian]
-    with associate(calling_ae_title, peer, [build_context(dataset.SOPClassUID, syntaxes)]) as association:
+    context = proposed_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
+    with associate(calling_ae_title, peer, [context]) as association:
         try:
             status: int | None = association.send_c_store(dataset).get("Status")
         except RuntimeError as error:  # pynetdicom's word for an association that ended meanwhile

@@ -43,9 +43,14 @@ summary { cursor: pointer; font-weight: 600; }
 .tree, .tree ul { list-style: none; padding-left: 1.1rem; margin: .15rem 0;
   border-left: 1px solid var(--line); }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; margin-top: 1.75rem; }
-figure { margin: 0; flex: 0 1 auto; max-width: min(100%, 29rem); }
+figure { margin: 0; flex: 0 1 auto; max-width: min(100%, 28rem); }
 figure:only-child { max-width: min(100%, 44rem); }
 figure img { max-width: 100%; height: auto; display: block; background: #000; }
+@media (max-width: 44rem) {
+  tr { display: flex; flex-wrap: wrap; gap: 0 1.25rem; border-bottom: 1px solid var(--line); }
+  th, td { border: 0; padding: .2rem 0; }
+  td:first-child, td:last-child { flex-basis: 100%; }
+}
 @media print { body { max-width: none; margin: 0; } details { background: none; padding: 0; } }
 """
 

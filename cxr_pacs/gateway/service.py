@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from pydicom.uid import (
@@ -23,7 +24,7 @@ from cxr_pacs.inference import Engine, bundled, load_bundle, load_engine
 from cxr_pacs.radiograph import decodable_transfer_syntaxes
 from cxr_pacs.settings import DicomSettings, Settings
 
-__all__ = ["Gateway", "open_engine"]
+__all__ = ["Gateway", "offered_services", "open_engine", "storage_classes"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,14 @@ def storage_classes(dicom: DicomSettings) -> tuple[str, ...]:
     if dicom.accept_for_processing:
         classes.append(DigitalXRayImageStorageForProcessing)
     return tuple(map(str, classes))
+
+
+def offered_services(
+    dicom: DicomSettings, receive: Callable[[dimse.ReceivedInstance], None]
+) -> tuple[dimse.Service, ...]:
+    """Every service that the gateway is an SCP of; `receive` gets what is stored."""
+    storage = dimse.storage_scp(storage_classes(dicom), decodable_transfer_syntaxes(), receive)
+    return dimse.verification_scp(), storage
 
 
 class Gateway:
@@ -116,7 +125,5 @@ class Gateway:
             calling_ae_titles=dicom.calling_ae_titles,
             max_associations=dicom.max_associations,
         )
-        syntaxes = decodable_transfer_syntaxes()
-        logger.info("negotiating %d transfer syntaxes", len(syntaxes))
-        storage = dimse.storage_scp(storage_classes(dicom), syntaxes, intake.receive)
-        return dimse.Listener(local, [dimse.verification_scp(), storage], intake.refuse_context)
+        logger.info("negotiating %d transfer syntaxes", len(decodable_transfer_syntaxes()))
+        return dimse.Listener(local, offered_services(dicom, intake.receive), intake.refuse_context)

@@ -1,0 +1,181 @@
+"""What the statement says of the network: application entities, associations, contexts, statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydicom import FileDataset
+from pydicom.uid import UID
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import time
+
+from cxr_pacs.dimse import Service, associations, storage
+from cxr_pacs.gateway import intake
+from cxr_pacs.gateway.service import ASSOCIATION_GRACE, offered_services
+from cxr_pacs.gateway.statement.markdown import named, table
+from cxr_pacs.radiograph import SelectionPolicy
+from cxr_pacs.settings import Settings
+
+__all__ = ["networking", "services_overview"]
+
+_SCP_STATUSES = (
+    (
+        storage.SUCCESS,
+        "Success",
+        "The file, its folder and a ledger row are on the disk. Verification: always.",
+    ),
+    (
+        storage.OUT_OF_RESOURCES,
+        "Refused: out of resources",
+        "The spool's disk or the ledger did not take the instance: send it again later.",
+    ),
+    (
+        intake.DATA_SET_DOES_NOT_MATCH,
+        "Error: data set does not match SOP class",
+        "A UID of class, instance, series or study is missing, not valid, or not that of the request.",
+    ),
+    (intake.CANNOT_UNDERSTAND, "Error: cannot understand", "The data set cannot be parsed."),
+    (
+        storage.PROCESSING_FAILURE,
+        "Processing failure",
+        "An error that was not foreseen; the association goes on.",
+    ),
+)
+
+
+def services_overview(settings: Settings, objects: Sequence[FileDataset]) -> str:
+    """List the SOP classes with the roles in which they are supported."""
+    received = {context for service in _services(settings) for context, _ in service.contexts}
+    sent = {str(made.SOPClassUID) for made in objects}
+    rows = (
+        (UID(uid).name, uid, _yes(uid in sent), _yes(uid in received))
+        for uid in sorted(received | sent, key=lambda uid: UID(uid).name)
+    )
+    return table(("SOP class", "SOP class UID", "User (SCU)", "Provider (SCP)"), rows)
+
+
+def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
+    """Describe the application entity in both roles, and its network interface."""
+    title = settings.dicom.ae_title
+    return "\n\n".join(
+        (
+            named(
+                "Implementation model",
+                3,
+                f"One application entity, {title}. As Storage SCP it receives radiographs and analyses them. "
+                "As Storage SCU it sends report and pictures to every destination, each object on an "
+                "association of its own, once no image of the study has come for "
+                f"{settings.study.quiet_period:g} s.",
+                _reading(settings),
+            ),
+            named(f"Application entity {title}", 3, _policies(settings)),
+            named("Association acceptance (SCP)", 4, *_acceptance(settings)),
+            named("Association initiation (SCU)", 4, *_initiation(settings, objects)),
+            named(
+                "Network interfaces",
+                3,
+                f"TCP/IP; listens on {settings.dicom.host}, port {settings.dicom.port}.",
+            ),
+        )
+    )
+
+
+def _services(settings: Settings) -> tuple[Service, ...]:
+    return offered_services(settings.dicom, lambda _: None)
+
+
+def _reading(settings: Settings) -> str:
+    policy = SelectionPolicy(accept_for_processing=settings.dicom.accept_for_processing)
+    identity = " without Patient ID are held." if policy.require_patient_id else " need no Patient ID."
+    return (
+        "Every instance that is received is kept, but for the gateway's own objects routed back. Read are "
+        "frontal chest radiographs of a person, of one frame, "
+        f"{policy.minimum_side} pixels or more on each side; others are skipped, unclear ones held. "
+        f"Instances{identity}"
+    )
+
+
+def _policies(settings: Settings) -> str:
+    ae = AE(ae_title=settings.dicom.ae_title)
+    rows = (
+        ("Application context name", "1.2.840.10008.3.1.1.1"),
+        ("Maximum PDU length received, bytes", associations.MAXIMUM_PDU),
+        ("Implementation class UID", ae.implementation_class_uid),
+        ("Implementation version name", ae.implementation_version_name),
+        ("Asynchronous operations", "not supported: one operation at a time"),
+        ("User identity, role selection, extended negotiation", "not supported"),
+        ("Associations accepted at once", settings.dicom.max_associations),
+        ("Time-out of association messages (ACSE), s", f"{associations.ACSE_SECONDS:g}"),
+        ("Time-out of DIMSE messages, s", f"{associations.DIMSE_SECONDS:g}"),
+        ("Time-out of an idle network, s", f"{associations.NETWORK_SECONDS:g}"),
+        ("Time-out of connecting, s", f"{associations.CONNECT_SECONDS:g}"),
+        ("Open associations end, when the gateway stops, within s", f"{ASSOCIATION_GRACE:g}"),
+    )
+    return table(("Policy", "Value"), rows)
+
+
+def _acceptance(settings: Settings) -> tuple[str, ...]:
+    callers = settings.dicom.calling_ae_titles
+    who = f"from the AE titles {', '.join(callers)} only" if callers else "from any calling AE title"
+    contexts = (
+        (UID(abstract).name, abstract, UID(transfer).name, transfer)
+        for service in _services(settings)
+        for abstract, transfers in service.contexts
+        for transfer in transfers
+    )
+    statuses = ((f"{status:04X}", meaning, said) for status, meaning, said in _SCP_STATUSES)
+    return (
+        (
+            f"Associations are accepted that call {settings.dicom.ae_title}, {who}. One more than the limit "
+            "is rejected as transient. Of several transfer syntaxes in one context the first of this table "
+            "that the proposer lists is taken. For storage, those are offered of which this installation "
+            "decoded a sample."
+        ),
+        "Presentation contexts accepted:",
+        table(("Abstract syntax", "UID", "Transfer syntax", "UID"), contexts),
+        "Statuses returned by C-STORE and C-ECHO:",
+        table(("Status", "Meaning", "When"), statuses),
+        (
+            "The same data set again is answered with success and changes nothing. Conformance of storage is "
+            "level 2 (full): the file is kept as it came, and no attribute is coerced."
+        ),
+    )
+
+
+def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str, ...]:
+    contexts = (
+        (made.SOPClassUID.name, made.SOPClassUID, UID(transfer).name, transfer)
+        for made in objects
+        for transfer in storage.proposed_context(
+            made.SOPClassUID, made.file_meta.TransferSyntaxUID
+        ).transfer_syntax
+    )
+    delivery = settings.delivery
+    warnings = ", ".join(f"{status:04X}" for status in sorted(storage.WARNINGS))
+    high = storage.OUT_OF_RESOURCES >> 8
+    behaviour = (
+        (f"{storage.SUCCESS:04X}", "delivered"),
+        (warnings, "delivered, with a warning in the log"),
+        (f"{high:02X}00 to {high:02X}FF", "tried again"),
+        ("any other", "parked with the status, for a person"),
+        ("no answer, abort, no connection, transient rejection", "tried again"),
+        ("permanent rejection, no context accepted", "parked with the reason"),
+    )
+    destinations = ((d.name, d.ae_title, d.host, d.port) for d in settings.destination)
+    return (
+        "Destinations:",
+        table(("Name", "AE title", "Host", "Port"), destinations),
+        "Presentation contexts proposed, one in each association, for the object that is sent:",
+        table(("Abstract syntax", "UID", "Transfer syntax", "UID"), contexts),
+        (
+            f"Behaviour by status. A repetition waits {delivery.first_retry:g} s, then twice as long each "
+            f"time, {delivery.longest_retry:g} s at most, and up to a tenth longer at random; after "
+            f"{delivery.give_up_after:g} s the object is parked."
+        ),
+        table(("Status of C-STORE", "The object is"), behaviour),
+        f"{UID(Verification).name} is not requested.",
+    )
+
+
+def _yes(flag: bool) -> str:  # noqa: FBT001  a word for a flag
+    return "yes" if flag else "no"
