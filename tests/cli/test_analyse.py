@@ -69,6 +69,27 @@ def test_a_study_of_two_images_has_one_report(frontal, tmp_path, capsys):
     assert first["objects"][0] != second["objects"][0]
 
 
+def test_the_optional_objects_of_the_settings_are_made(frontal, tmp_path, capsys):
+    config = tmp_path / "site.toml"
+    wanted = ("segmentation", "presentation_state", "key_objects", "plain_report")
+    config.write_text("[objects]\n" + "".join(f"{name} = true\n" for name in wanted))
+    second = make_radiograph(picture=synthetic_chest(150, 130, 1))
+    second.StudyInstanceUID = dcmread(frontal).StudyInstanceUID
+    second.save_as(frontal.with_name("second.dcm"))
+    out = tmp_path / "out"
+    command = ["analyse", str(frontal.parent), "--out", str(out), "--config", str(config), "--json"]
+    assert main(command) == 0
+    first, second = documents(capsys)
+    for document in (first, second):
+        made = [dcmread(path) for path in document["objects"]]
+        assert [m.Modality for m in made] == ["OT", "SEG", "PR", "SR", "KO", "SR"]
+    assert first["objects"][3:] == second["objects"][3:]
+    assert len(list(out.iterdir())) == 9
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    assert main(command) == 0
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
 def test_two_copies_of_one_image_are_reported_once(frontal, tmp_path, capsys):
     frontal.with_name("copy.dcm").write_bytes(frontal.read_bytes())
     assert main(["analyse", str(frontal.parent), "--out", str(tmp_path / "out"), "--json"]) == 0

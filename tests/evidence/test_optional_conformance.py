@@ -8,9 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optional_objects import all_of, dcentvfy, dciodvfy, part10
+from pydicom import dcmread
 from pydicom.uid import UID
 from test_evidence_conformance import HEADERS, plant, requested
 from test_evidence_conformance import _make_raw as make_raw
+from test_evidence_of_real_headers import headers
 
 from cxr_pacs.evidence import ReadInstance, check, is_own_output
 from cxr_pacs.inference.findings import ClassCode
@@ -34,6 +36,17 @@ def test_no_complaint_for_any_source(read, stamp, tmp_path, header, photometric)
     assert len({dataset.SeriesInstanceUID for dataset in made}) == len(made)
     assert len({dataset.SeriesNumber for dataset in made}) == len(made)
     assert dcentvfy([instance.header, *made], tmp_path) == []
+
+
+@pytest.mark.parametrize("path", list(headers()))
+def test_no_error_from_real_headers(path, findings, stamp, tmp_path):
+    header = dcmread(path, stop_before_pixels=True)
+    instance = ReadInstance(header=header, findings=findings, quality=("One remark.",))
+    made = [dataset for dataset in all_of(instance, stamp) if dataset is not None]
+    for dataset in made:
+        assert check(dataset) == ()
+        assert not [line for line in dciodvfy(dataset, tmp_path) if line.startswith("Error")]
+    assert dcentvfy(made, tmp_path) == []
 
 
 # As bytes, since no library writes most of these; None leaves the element out.

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import sqlalchemy as sa
 from bright_engine import BrightEngine
-from peers import eventually, send
+from peers import Orthanc, eventually, send
 from pydicom import dcmread
 from test_journey import DEADLINE, modalities, radiographs, table
 from test_withheld_in_objects import AdultsOnly
@@ -71,6 +71,20 @@ def test_all_of_them_arrive_once_and_are_conformant(archive, with_all, serving, 
     # whatever one of them refers to is there
     there = {radiograph.SOPInstanceUID, *(d.SOPInstanceUID for d in made)}
     assert {str(uid) for d in made for uid in referenced(d)} <= there
+
+
+def test_orthanc_takes_all_of_them(with_all, serving, tmp_path):
+    modalities_known = {"gateway": ("CXRPACS", 1)}
+    with Orthanc(tmp_path / "orthanc", modalities=modalities_known) as orthanc:
+        settings = with_all(orthanc)
+        (radiograph,) = radiographs(1)
+        with serving(settings) as gateway:
+            send([radiograph], gateway.port)
+            got = orthanc.wait_for(lambda got: len(got) == 6, timeout=DEADLINE)
+            eventually(lambda: {d["state"] for d in table(settings, "delivery")} == {"delivered"})
+        assert Counter(i.modality for i in got) == OF_ONE_IMAGE
+        assert {i.study_instance_uid for i in got} == {radiograph.StudyInstanceUID}
+        assert all(check(orthanc.read(i)) == () for i in got)
 
 
 def referenced(dataset):
