@@ -111,7 +111,13 @@ def _picture(dataset: Dataset) -> Picture:
 
 def _study_page(study: StudyResults) -> str:
     documents = [read_document(dataset) for _, dataset in study.reports]
-    return as_page(documents, [_picture(dataset) for _, dataset in study.pictures], _notes(study))
+    pictures, notes = [], _notes(study)
+    for path, dataset in study.pictures:
+        try:
+            pictures.append(_picture(dataset))
+        except UnreadablePixels as error:
+            notes.append(Facts(heading="Not shown", lines=((str(path), str(error)),)))
+    return as_page(documents, pictures, notes)
 
 
 def _study_text(study: StudyResults) -> str:

@@ -19,7 +19,6 @@ from cxr_pacs.errors import NothingToShow, UnreadablePixels
 from cxr_pacs.evidence.header_facts import Facts
 from cxr_pacs.evidence.plain import items_of, plain
 from cxr_pacs.gateway import ledger
-from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.settings import Settings
 
 __all__ = ["StudyResults", "find_study", "is_document", "is_picture", "is_presentation", "png", "read_object"]
@@ -41,7 +40,8 @@ class StudyResults:
     others : tuple of (Path, Dataset)
         Every other object, replaced reports among them.
     received : Facts
-        What became of each instance that came, and why the study has no report where it has none.
+        What became of each instance that came, why the study has no report where it has none, and which
+        objects cannot be read any more.
     """
 
     reports: tuple[tuple[Path, Dataset], ...]
@@ -143,11 +143,13 @@ def find_study(settings: Settings, study_uid: str) -> StudyResults:
             results = opened.study_results(connection, study.id)
     finally:
         opened.engine.dispose()
-    spool = Spool(settings.spool.path)
-    return _sorted(
-        [(path, read_object(path)) for path in (spool.path(result.file) for result in results)],
-        Facts(heading="Received", lines=tuple(_received(received, study.problem))),
-    )
+    objects, lines = [], list(_received(received, study.problem))
+    for path in (settings.spool.path / result.file for result in results):
+        try:
+            objects.append((path, read_object(path)))
+        except NothingToShow as error:
+            lines.append(("Lost", str(error)))
+    return _sorted(objects, Facts(heading="Received", lines=tuple(lines)))
 
 
 def _require_ledger(settings: Settings) -> None:

@@ -49,6 +49,8 @@ APPLICATION = "cxr-pacs"
 APPLICATION_VERSION = "flow-1"
 EXECUTOR = "gateway"
 POLL_SECONDS = 0.05
+# To each destination.
+DELIVERIES_AT_ONCE = 2
 # Kind of a result in the ledger, by SOP Class UID.
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -118,7 +120,9 @@ class StudyWorkflows:
         DBOS.register_queue("analyse", worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
         DBOS.register_queue("report", worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
         # Partitioned by destination: one that is down takes no slot from another.
-        DBOS.register_queue("deliver", partition_worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
+        DBOS.register_queue(
+            "deliver", partition_worker_concurrency=DELIVERIES_AT_ONCE, polling_interval_sec=POLL_SECONDS
+        )
         self._take_up()
 
     def stop(self, grace: float) -> None:

@@ -268,6 +268,24 @@ def test_a_report_that_is_replaced_is_not_shown_but_listed(site, made, show, tmp
     assert len(re.findall(r"^  SR  ", text, re.MULTILINE)) == 2
 
 
+def test_what_is_lost_of_a_study_is_told_and_the_rest_is_shown(site, made, show):
+    config_file, study = site
+    spool = load_settings(config_file).spool.path
+    (report,) = spool.glob(f"results/*/{dcmread(made['SR']).SOPInstanceUID}.dcm")
+    (heatmap,) = spool.glob(f"results/*/{dcmread(made['OT']).SOPInstanceUID}.dcm")
+    damaged = dcmread(heatmap)
+    damaged.PixelData = damaged.PixelData[:100]
+    damaged.save_as(heatmap)
+    status, page, _ = show(study, "--config", config_file, "--html")
+    assert status == 0
+    assert "Findings" in page
+    assert re.search(rf"Not shown {re.escape(str(heatmap))} The pixels cannot be decoded", of_page(page))
+    report.unlink()
+    status, text, _ = show(study, "--config", config_file)
+    assert status == 0
+    assert f"{report}: cannot be read: No such file or directory" in flat(text)
+
+
 def test_an_unknown_study_and_no_ledger_are_one_line(site, show, tmp_path):
     config_file, _ = site
     status, text, error = show("1.2.3.4", "--config", config_file)

@@ -13,6 +13,7 @@ from cxr_pacs.dimse import Service, associations, storage
 from cxr_pacs.gateway import intake
 from cxr_pacs.gateway.service import ASSOCIATION_GRACE, offered_services
 from cxr_pacs.gateway.statement.markdown import named, table
+from cxr_pacs.gateway.workflow import DELIVERIES_AT_ONCE
 from cxr_pacs.radiograph import SelectionPolicy
 from cxr_pacs.settings import Settings
 
@@ -105,6 +106,7 @@ def _policies(settings: Settings) -> str:
         ("Asynchronous operations", "not supported: one operation at a time"),
         ("User identity, role selection, extended negotiation", "not supported"),
         ("Associations accepted at once", settings.dicom.max_associations),
+        ("Associations initiated at once, to each destination", DELIVERIES_AT_ONCE),
         ("Time-out of association messages (ACSE), s", f"{associations.ACSE_SECONDS:g}"),
         ("Time-out of DIMSE messages, s", f"{associations.DIMSE_SECONDS:g}"),
         ("Time-out of an idle network, s", f"{associations.NETWORK_SECONDS:g}"),
