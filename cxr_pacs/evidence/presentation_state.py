@@ -38,6 +38,8 @@ __all__ = ["SERIES_NUMBER", "outlines", "presentation_state"]
 SERIES_NUMBER: Final = 9004
 SERIES_DESCRIPTION: Final = f"AI CXR outline - {DISCLAIMER}"
 
+# a value of FL has at most 65534 bytes (PS3.5 7.1.2), and not every viewer is quick with thousands of points
+_MOST_POINTS: Final = 4096
 _LAYER: Final = "AI"
 # amber, as PCS values (PS3.3 C.10.7.1.1)
 _COLOUR: Final = [53083, 36237, 50886]
@@ -133,10 +135,19 @@ def outlines(saliency: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         return ()
     above = (saliency >= top / 2).astype(np.uint8)
     found, _ = cv2.findContours(above, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    # a quarter of a pixel beside the true line is nothing that a display shows
-    lines = (cv2.approxPolyDP(line, 0.25, closed=True)[:, 0] for line in found)
+    lines = (_simplified(np.asarray(line, dtype=np.int32)) for line in found)
     closed = [np.concatenate([line, line[:1]]).astype(np.float32) + 0.5 for line in lines if len(line) > 2]
     return tuple(sorted(closed, key=lambda line: (*line.min(axis=0)[::-1].tolist(), len(line))))
+
+
+def _simplified(line: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Points that tell the course of `line` to less than a pixel, or as near as an element can hold."""
+    tolerance = 0.75
+    points = np.asarray(cv2.approxPolyDP(line, tolerance, closed=True), dtype=np.int32)
+    while len(points) >= _MOST_POINTS:
+        tolerance *= 2
+        points = np.asarray(cv2.approxPolyDP(line, tolerance, closed=True), dtype=np.int32)
+    return points[:, 0]
 
 
 def _output(instance: ReadInstance, shown: ClassScore, stamp: Stamp) -> Output:

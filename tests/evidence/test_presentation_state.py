@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from optional_objects import blob, dciodvfy, picture_of
 from pydicom import Dataset
 from pydicom.uid import DigitalXRayImageStorageForProcessing
+from radiographs import make_radiograph, synthetic_chest
 
 from cxr_pacs.errors import EvidenceError
-from cxr_pacs.evidence import check, presentation_state
+from cxr_pacs.evidence import ReadInstance, check, presentation_state
 from cxr_pacs.evidence.presentation_state import outlines
 
 
@@ -70,6 +71,24 @@ def test_a_hole_and_a_second_region_have_lines_of_their_own():
     saliency[8:14, 8:14] = 0
     saliency[30:38, 30:48] = 0.6
     assert len(outlines(saliency)) == 3
+
+
+def test_a_line_has_no_more_points_than_an_element_holds(findings, stamp, read_back):
+    header = make_radiograph(picture=synthetic_chest(400, 6000, 0))
+    comb = np.zeros((400, 6000), np.float32)
+    comb[200:300, 2:-2] = 1
+    for column in range(4, 5990, 4):
+        comb[100 + column % 7 : 200, column : column + 2] = 1
+    instance = ReadInstance(header=header, findings=findings)
+    made = presentation_state(instance, picture_of(instance, saliency=comb), stamp)
+    (line,) = read_back(made).GraphicAnnotationSequence[0].GraphicObjectSequence
+    assert len(line.GraphicData) == 2 * line.NumberOfGraphicPoints <= 2 * 4096
+    assert check(made) == ()
+
+
+def test_a_smooth_line_takes_few_points():
+    (line,) = outlines(blob(2500, 2000))
+    assert len(line) < 300
 
 
 def test_a_dark_map_has_words_and_no_outline(read, stamp):
