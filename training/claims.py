@@ -59,7 +59,7 @@ def claims(evaluation: Evaluation, films: str) -> tuple[Claim, ...]:
     Parameters
     ----------
     evaluation : Evaluation
-        Of films that neither the model nor its thresholds have seen, with baselines.
+        Of held-out films, to which no weight was fitted, with baselines.
     films : str
         Which films these are, in words.
     """
