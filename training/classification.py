@@ -66,7 +66,9 @@ class Classification:
             # Written out, because TensorFlow's own kernel gives it a gradient all the same.
             entropy = -ops.sum(target * ops.log_softmax(outputs[head], axis=-1))
             loss += entropy / ops.maximum(ops.sum(target), 1.0)
-            maps = ops.relu(ops.matmul(outputs[FEATURES], kernels[head]))
+            # Maps as a bundle has them: what argues for a class more than for the others.
+            centred = kernels[head] - ops.mean(kernels[head], axis=-1, keepdims=True)
+            maps = ops.relu(ops.matmul(outputs[FEATURES], centred))
             astray = ops.sum(maps * outside, axis=(1, 2)) / (ops.sum(maps, axis=(1, 2)) + 1e-3)
             loss += stage.outside * ops.mean(astray)
         return loss

@@ -159,7 +159,7 @@ def export(
     """
     if crossval is not None:
         _check_heads(crossval)
-    files = {_WEIGHTS: pack_weights(fitted.weights)}
+    files = {_WEIGHTS: pack_weights(_centred(fitted))}
     if fitted.lungs is not None:
         files[_LUNGS] = pack_weights(fitted.lungs.weights)
     try:
@@ -203,6 +203,20 @@ def export(
 def _check_heads(crossval: ScoreTable) -> None:
     if {head.head: head.labels for head in crossval.heads} != HEADS:
         raise CorpusError("the scores of the cross-validation are of other heads or classes")
+
+
+def _centred(fitted: Fitted) -> dict[str, NDArray[np.float32]]:
+    """
+    Take from each head what all its classes have alike; scores stay, as a softmax sees differences alone.
+
+    A class activation map then shows what argues for a class more than for the others. Without this a class
+    may lead with no cell in its favour, because its rivals have still less.
+    """
+    weights = {name: array.astype(np.float32) for name, array in fitted.weights.items()}
+    for head, _ in fitted.architecture.heads:
+        for name in (f"{head}/kernel", f"{head}/bias"):
+            weights[name] = weights[name] - weights[name].mean(axis=-1, keepdims=True)
+    return weights
 
 
 def _write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
