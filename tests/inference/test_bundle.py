@@ -253,7 +253,7 @@ def test_the_shipped_bundle_is_whole_and_states_its_figures():
     assert [(head.name, len(head.labels)) for head in manifest.heads] == [("binary", 2), ("multiclass", 3)]
     stated = {(metric.head, metric.films, metric.name) for metric in manifest.metrics}
     for head in ("binary", "multiclass"):
-        for films in ("test", "val and test, adults"):
+        for films in ("test", "test, adult"):
             assert {(head, films, "accuracy"), (head, films, "balanced accuracy")} <= stated
     assert all(metric.low <= metric.value <= metric.high for metric in manifest.metrics)
     assert any("NC" in licence for source in manifest.training.sources for licence in source.licences)

@@ -67,6 +67,13 @@ def test_the_bundle_brings_the_lung_network_that_it_asks_for(bundle, fitted):
         np.testing.assert_allclose(bundle.lungs[name], weight, atol=1e-3)
 
 
+def test_heads_lose_what_their_classes_have_alike_and_nothing_else(bundle, fitted):
+    for head, _ in ARCHITECTURE.heads:
+        kernel, given = bundle.weights[f"{head}/kernel"], fitted.weights[f"{head}/kernel"]
+        np.testing.assert_allclose(kernel.sum(axis=1, dtype=np.float32), 0, atol=3e-3)
+        np.testing.assert_allclose(np.diff(kernel, axis=1), np.diff(given, axis=1), atol=3e-3)
+
+
 def test_claims_are_those_of_the_cross_validation(bundle, crossval):
     expected = claims(evaluate(crossval), "cross-validation by patient, out of fold")
     assert bundle.manifest.claims == expected

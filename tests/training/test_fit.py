@@ -125,7 +125,8 @@ def scene(bright):
     outputs = {FEATURES: features} | {
         head: np.zeros((2, len(labels)), np.float32) for head, labels in HEADS.items()
     }
-    kernels = {head: np.ones((3, len(labels)), np.float32) for head, labels in HEADS.items()}
+    # Every channel argues for the first class, and so against the others.
+    kernels = {head: np.eye(len(labels), dtype=np.float32)[[0, 0, 0]] for head, labels in HEADS.items()}
     return outputs, {**truths, "inside": inside}, kernels
 
 
@@ -141,8 +142,16 @@ def test_maps_outside_the_lungs_cost_and_maps_inside_do_not(films, tmp_path):
     )
     without = objective(films, tmp_path, replace(stage, outside=0.0), *scene((slice(None), slice(2, 4))))
     assert inner == pytest.approx(without, abs=1e-5)
-    assert half - inner == pytest.approx(0.5 * 0.5 * len(HEADS), abs=1e-3)
-    assert outer - inner == pytest.approx(0.5 * len(HEADS), abs=1e-3)
+    classes_with_a_map = sum(1 / len(labels) for labels in HEADS.values())
+    assert half - inner == pytest.approx(0.5 * 0.5 * classes_with_a_map, abs=1e-3)
+    assert outer - inner == pytest.approx(0.5 * classes_with_a_map, abs=1e-3)
+
+
+def test_what_argues_for_all_classes_alike_has_no_map(films, tmp_path):
+    outputs, targets, kernels = scene((slice(None), slice(2, 4)))
+    shifted = {head: kernel + 3 for head, kernel in kernels.items()}
+    losses = [objective(films, tmp_path, STAGES[0], outputs, targets, some) for some in (kernels, shifted)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 def test_a_film_that_a_head_does_not_know_has_no_share_in_its_loss(films, tmp_path):
