@@ -7,9 +7,8 @@ from typing import Any
 import keras
 
 from cxr_pacs.inference.architecture import CONVENTIONS, LungNetwork
-from cxr_pacs.inference.lung_fields import clean_mask
 
-__all__ = ["CONVENTIONS", "LungNetwork", "build_lung_network", "clean_mask"]
+__all__ = ["CONVENTIONS", "LungNetwork", "build_lung_network"]
 
 
 def build_lung_network(layout: LungNetwork) -> keras.Model:
