@@ -20,16 +20,21 @@ __all__ = ["class_names", "coded_class", "finding", "is_disease", "item", "quest
 
 # PS3.16 Annex D and the context groups named in brackets
 ALGORITHM_FAMILY: Final[Code] = codes.DCM.ArtificialIntelligence  # [CID 7162]
+BILATERAL: Final[Code] = codes.SCT.Bilateral  # [CID 244]
 CERTAINTY: Final[Code] = codes.DCM.CertaintyOfFinding  # [CID 6048]
 CLASS_ACTIVATION: Final[Code] = codes.DCM.ClassActivation  # [CID 7180]
 COMMENT: Final[Code] = codes.DCM.Comment
+CONCLUSION: Final[Code] = codes.DCM.Conclusion  # [CID 7002]
 DEVICE: Final[Code] = codes.DCM.Device  # [CID 270]
 ILLUSTRATION: Final[Code] = codes.DCM.BestIllustrationOfFinding  # [CID 7003]
+INDETERMINATE: Final[Code] = codes.SCT.Indeterminate
+LEFT: Final[Code] = codes.SCT.Left  # [CID 244]
 LUNG: Final[Code] = codes.SCT.Lung
 PERCENT: Final[Code] = codes.UCUM.Percent
 PROCESSING_EQUIPMENT: Final[Code] = codes.DCM.ProcessingEquipment  # [CID 7005]
 QUALITY: Final[Code] = codes.DCM.QualityAssessment
 REPORT_TITLE: Final[Code] = codes.DCM.ImagingMeasurementReport  # [CID 7021]
+RIGHT: Final[Code] = codes.SCT.Right  # [CID 244]
 SOURCE_IMAGE: Final[Code] = codes.DCM.SourceImageForImageProcessingOperation  # [CID 7202]
 POSITIVE: Final[Code] = codes.SCT.Positive  # [CID 250]
 NEGATIVE: Final[Code] = codes.SCT.Negative

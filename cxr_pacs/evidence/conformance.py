@@ -21,6 +21,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+from cxr_pacs.evidence import codes
 from cxr_pacs.evidence.identity import is_own_output
 from cxr_pacs.evidence.provenance import DISCLAIMER
 
@@ -176,6 +177,14 @@ def _report(dataset: Dataset) -> Iterator[str]:
     yield from _document(dataset)
 
 
+def _measurements(dataset: Dataset) -> Iterator[str]:
+    yield from _report(dataset)
+    tree = _descendants(dataset)
+    names = {name.CodeValue for item in tree for name in item.get("ConceptNameCodeSequence") or ()}
+    if codes.CONCLUSION.value not in names:
+        yield "the report concludes nothing"
+
+
 def _document(dataset: Dataset) -> Iterator[str]:
     """Check what a report and a key object selection share: disclaimer, evidence for all in the tree."""
     yield from _described(dataset)
@@ -281,7 +290,7 @@ def _descendants(item: Dataset) -> Iterator[Dataset]:
 _PARTICULAR: Final[MappingProxyType[str, Callable[[Dataset], Iterator[str]]]] = MappingProxyType(
     {
         BasicTextSRStorage: _report,
-        Comprehensive3DSRStorage: _report,
+        Comprehensive3DSRStorage: _measurements,
         GrayscaleSoftcopyPresentationStateStorage: _presentation,
         KeyObjectSelectionDocumentStorage: _selection,
         SecondaryCaptureImageStorage: _capture,

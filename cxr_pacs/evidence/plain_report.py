@@ -7,6 +7,7 @@ the two could differ, the measurement report counts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import highdicom as hd
@@ -16,6 +17,7 @@ from pydicom.uid import BasicTextSRStorage
 
 from cxr_pacs.evidence import codes
 from cxr_pacs.evidence.attributes import required_uid
+from cxr_pacs.evidence.finding_site import laterality
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.provenance import (
     DISCLAIMER,
@@ -32,13 +34,20 @@ from cxr_pacs.evidence.source import (
     references,
 )
 from cxr_pacs.evidence.structured_report import observer
-from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity, Withheld
+from cxr_pacs.inference.findings import ClassScore, ModelIdentity, Withheld
 
 __all__ = ["SERIES_NUMBER", "plain_report"]
 
 SERIES_NUMBER: Final = 9006
 SERIES_DESCRIPTION: Final = f"AI CXR findings in words - {DISCLAIMER}"
 
+_PLACES: Final = MappingProxyType(
+    {
+        codes.LEFT: " Its map lies mainly in the left lung.",
+        codes.RIGHT: " Its map lies mainly in the right lung.",
+        codes.BILATERAL: " Its map lies in both lungs.",
+    }
+)
 _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
 _INFERRED: Final = hd.sr.RelationshipTypeValues.INFERRED_FROM
 
@@ -161,7 +170,7 @@ def _findings(study: ReportedStudy) -> Iterator[hd.sr.TextContentItem]:
     for place, instance in enumerate(study.read, start=1):
         image = "" if len(study.read) == 1 else f"Image {place} of {len(study.read)}. "
         for one in instance.classes:
-            yield _inferred(codes.FINDING, image + _sentence(instance.findings, one), instance)
+            yield _inferred(codes.FINDING, image + _sentence(instance, one), instance)
         for remark in instance.quality:
             yield _inferred(codes.QUALITY, image + remark, instance)
 
@@ -182,15 +191,16 @@ def _inferred(name: Code, text: str, instance: ReadInstance) -> hd.sr.TextConten
     return item
 
 
-def _sentence(findings: Findings, one: ClassScore | Withheld) -> str:
-    name = codes.coded_class(findings.model, one.label).name
+def _sentence(instance: ReadInstance, one: ClassScore | Withheld) -> str:
+    name = codes.coded_class(instance.findings.model, one.label).name
     subject = f"{name[:1].upper()}{name[1:]} (head {one.head})"
     if isinstance(one, Withheld):
         return f"{subject}: not evaluated. {one.reason}"
     verdict = "reached: positive" if one.passed else "not reached: negative"
+    side = laterality(instance.header, one)
     return (
         f"{subject}: certainty {100 * one.score:.2f} %, "
-        f"decision threshold {100 * one.threshold:.2f} % {verdict}."
+        f"decision threshold {100 * one.threshold:.2f} % {verdict}." + (_PLACES[side] if side else "")
     )
 
 

@@ -8,7 +8,7 @@ and nothing here raises, warns or logs because of a value.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pydicom import Dataset
@@ -28,6 +28,7 @@ _TRACKING: Final = "112039"
 _PARAMETER: Final = "111002"
 _QUALITATIVE: Final = "C0034375"
 _QUALITY: Final = "111050"
+_CONCLUSION: Final = "121077"
 # Finding Site, and as it was coded before 2017
 _SITE: Final = frozenset({"363698007", "G-C0E3"})
 # Source of Measurement, and what older TID 1501 had in its place
@@ -74,7 +75,7 @@ class Document:
     findings : tuple of Finding
         In the order of the document.
     remarks : tuple of Item
-        Quality of the images, and what a reader must know beside the numbers.
+        Conclusions, quality of the images, and what a reader must know beside the numbers.
     tree : Item or None
         The whole content tree; None for a picture.
     """
@@ -180,12 +181,18 @@ def _with_modifiers(item: Item) -> str:
 
 
 def _remarks(tree: Item) -> tuple[Item, ...]:
-    """Quality remarks first, then the other texts of Qualitative Evaluations; each once."""
+    """Conclusions first, then quality remarks, then the other texts of Qualitative Evaluations."""
     told = [
-        child
+        _with_texts(child)
         for item in walk(tree)
         if item.kind == "CONTAINER" and item.is_named(_QUALITATIVE)
         for child in item.children
         if child.kind in {"TEXT", "CODE"}
     ]
-    return tuple(sorted(told, key=lambda item: not item.is_named(_QUALITY)))
+    return tuple(sorted(told, key=lambda item: (not item.is_named(_CONCLUSION), not item.is_named(_QUALITY))))
+
+
+def _with_texts(item: Item) -> Item:
+    """`item` with the texts below it in its own: ``COVID-19. The certainty reaches …``."""
+    texts = [child.text for child in item.children if child.kind == "TEXT"]
+    return replace(item, text=". ".join([item.value, *texts]), code=None) if texts else item

@@ -12,6 +12,8 @@ from pydicom.uid import Comprehensive3DSRStorage
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes
 from cxr_pacs.evidence.attributes import required_uid, single
+from cxr_pacs.evidence.conclusion import conclusions
+from cxr_pacs.evidence.finding_site import laterality
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.image_library import image_library
 from cxr_pacs.evidence.provenance import (
@@ -48,8 +50,9 @@ def report(
     """Report on all images of a study that were read.
 
     Each class of each head is a measurement group of its image: finding, certainty in per cent, whether the
-    decision threshold is reached, algorithm, site, source image, and the heatmap where there is one. The
-    document is complete, preliminary and unverified: no human signed it.
+    decision threshold is reached, algorithm, site, source image, and the heatmap where there is one. Then
+    follow the conclusions on the study as a whole. The document is complete, preliminary and unverified: no
+    human signed it.
 
     Parameters
     ----------
@@ -181,7 +184,7 @@ def _group(
         ),
         finding_type=codes.finding(findings.model, one.label),
         algorithm_id=_algorithm(findings, one),
-        finding_sites=[hd.sr.FindingSite(codes.LUNG)],
+        finding_sites=[hd.sr.FindingSite(codes.LUNG, laterality(instance.header, one))],
         measurements=measurements,
         qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.CLASSIFICATION, verdict)],
         source_images=[hd.sr.SourceImageForMeasurementGroup(*reference)],
@@ -224,7 +227,7 @@ def _question(findings: Findings, head: str) -> str:
 
 
 def _remarks(read: Sequence[ReadInstance]) -> hd.sr.ContainerContentItem:
-    """Qualitative Evaluations (TID 1500 rows 12 and 14): what a reader must know beside the numbers."""
+    """Qualitative Evaluations (TID 1500 rows 12 to 14): conclusions, and what to know beside the numbers."""
     model = read[0].findings.model
     told = {score.head: instance.findings for instance in read for score in instance.findings.scores}
     sentences = [f"{DISCLAIMER}. {model.intended_use}"]
@@ -239,6 +242,7 @@ def _remarks(read: Sequence[ReadInstance]) -> hd.sr.ContainerContentItem:
     container = hd.sr.ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=_CONTAINS)
     container.ContentSequence = hd.sr.ContentSequence(
         [
+            *conclusions(read),
             *(hd.sr.TextContentItem(codes.COMMENT, text, _CONTAINS) for text in sentences),
             *(_quality(instance.header, remark) for instance in read for remark in instance.quality),
         ]

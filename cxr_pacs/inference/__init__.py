@@ -14,6 +14,7 @@ from cxr_pacs.inference.findings import (
     Saliency,
     Withheld,
 )
+from cxr_pacs.inference.lateral import located
 from cxr_pacs.inference.manifest import Claim
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "bundled",
     "load_bundle",
     "load_engine",
+    "located",
     "withhold",
 ]

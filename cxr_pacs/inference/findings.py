@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,12 +91,16 @@ class ClassScore:
         In [0, 1]; the scores of one head sum to 1.
     threshold : float
         In (0, 1); the bundle's operating point.
+    side : str or None
+        In which lung of the *picture* the class's map mainly lies, ``left`` or ``right``, or that it lies in
+        ``both``; None where that is not known.
     """
 
     head: str
     label: str
     score: float
     threshold: float
+    side: Literal["left", "right", "both"] | None = None
 
     @property
     def passed(self) -> bool:

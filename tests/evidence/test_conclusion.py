@@ -1,0 +1,175 @@
+"""What a report concludes, and in which lung: never more than the scores, the map and the header tell."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import pytest
+from optional_objects import dciodvfy, study_of
+from pydicom import dcmread
+from radiographs import synthetic_chest
+from test_key_objects import all_withheld, with_scores
+from test_plain_report import said
+from test_structured_report import groups, named
+
+from cxr_pacs.evidence import check, report
+from cxr_pacs.evidence.reading_back import read_document
+from cxr_pacs.inference.findings import Withheld
+
+
+def concluded(document):
+    """Meaning, sentence and images of each conclusion."""
+    (evaluations,) = named(document, "C0034375")
+    for item in named(evaluations, "121077"):
+        comment, *images = item.ContentSequence
+        assert comment.RelationshipType == "HAS PROPERTIES"
+        assert {image.RelationshipType for image in images} == {"INFERRED FROM"}
+        uids = {image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for image in images}
+        yield item.ConceptCodeSequence[0].CodeMeaning, comment.TextValue, uids
+
+
+def sided(instance, side, label="covid19"):
+    """`instance` with the map of every class `label` on one side of the picture."""
+    scores = tuple(
+        dataclasses.replace(score, side=side) if score.label == label else score
+        for score in instance.findings.scores
+    )
+    return dataclasses.replace(instance, findings=dataclasses.replace(instance.findings, scores=scores))
+
+
+def lateralities(document):
+    """Laterality of each group that has one, by tracking identifier."""
+    found = {}
+    for group in groups(document):
+        (site,), (tracking,) = named(group, "363698007"), named(group, "112039")
+        assert site.ConceptCodeSequence[0].CodeMeaning == "Lung"
+        for modifier in site.get("ContentSequence", ()):
+            assert modifier.ConceptNameCodeSequence[0].CodeValue == "272741003"
+            assert modifier.RelationshipType == "HAS CONCEPT MOD"
+            code = modifier.ConceptCodeSequence[0]
+            assert code.CodingSchemeDesignator == "SCT"
+            found[tracking.TextValue] = (code.CodeValue, code.CodeMeaning)
+    return found
+
+
+def test_each_head_concludes_what_it_reached(read, stamp, tmp_path):
+    instance = read()
+    document = report([instance], [], None, stamp)
+    uids = {instance.header.SOPInstanceUID}
+    sentence = "the certainty reaches the decision threshold for COVID-19."
+    assert list(concluded(document)) == [
+        ("COVID-19", f"Head binary: {sentence}", uids),
+        ("COVID-19", f"Head multiclass: {sentence}", uids),
+    ]
+    assert check(document) == ()
+    assert dciodvfy(document, tmp_path) == []
+
+
+def test_where_nothing_is_reached_that_is_no_negative(read, stamp, tmp_path):
+    instance = with_scores(read())
+    document = report([instance], [], None, stamp)
+    meanings, sentences, _ = zip(*concluded(document), strict=True)
+    assert set(meanings) == {"Indeterminate"}
+    assert sentences[-1] == (
+        "Head multiclass: the certainty reaches the decision threshold for no claimed class: "
+        "COVID-19, bacterial pneumonia or normal."
+    )
+    assert dciodvfy(document, tmp_path) == []
+
+
+def test_only_what_is_claimed_is_concluded(read, stamp):
+    instance = read()
+    scores = instance.findings.scores
+    withheld = tuple(Withheld(head=s.head, label=s.label, reason="No claim.") for s in scores[:4])
+    findings = dataclasses.replace(instance.findings, scores=scores[4:], withheld=withheld)
+    document = report([dataclasses.replace(instance, findings=findings)], [], None, stamp)
+    ((meaning, sentence, _),) = concluded(document)
+    assert (meaning, sentence) == (
+        "Indeterminate",
+        "Head multiclass: the certainty reaches the decision threshold for no claimed class: normal.",
+    )
+
+
+def test_where_nothing_is_claimed_nothing_was_evaluated(read, stamp, tmp_path):
+    document = report([all_withheld(read())], [], None, stamp)
+    ((meaning, sentence, _),) = concluded(document)
+    assert meaning == "Not Evaluated"
+    assert sentence == "Nothing was evaluated: the model claims no class for this patient."
+    assert dciodvfy(document, tmp_path) == []
+
+
+def test_of_several_images_those_count_in_which_it_was_reached(read, stamp):
+    first, second = read(), with_scores(read(picture=synthetic_chest(64, 64, 1)))
+    second.header.StudyInstanceUID = first.header.StudyInstanceUID
+    document = report([first, second], [], None, stamp)
+    _, (meaning, sentence, uids) = concluded(document)
+    assert meaning == "COVID-19"
+    assert sentence.endswith("for COVID-19 in 1 of 2 images.")
+    assert uids == {first.header.SOPInstanceUID}
+
+
+def test_a_report_without_conclusion_may_not_leave(read, stamp):
+    document = report([read()], [], None, stamp)
+    (evaluations,) = named(document, "C0034375")
+    evaluations.ContentSequence = evaluations.ContentSequence[2:]
+    assert check(document) == ("the report concludes nothing",)
+
+
+def test_a_reader_sees_the_conclusions_first(read, stamp, encoded):
+    document = report([read("The image is small.")], [], None, stamp)
+    remarks = read_document(dcmread(io.BytesIO(encoded(document)))).remarks
+    assert [item.label for item in remarks[:3]] == ["Conclusion", "Conclusion", "Quality Assessment"]
+    assert remarks[0].value == (
+        "COVID-19. Head binary: the certainty reaches the decision threshold for COVID-19."
+    )
+
+
+LEFT, RIGHT, BOTH = ("7771000", "Left"), ("24028007", "Right"), ("51440002", "Bilateral")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "side", "expected"),
+    [
+        (["L", "F"], "left", RIGHT),
+        (["L", "F"], "right", LEFT),
+        (["R", "F"], "left", LEFT),
+        (["R", "F"], "right", RIGHT),
+        (["LF", "F"], "right", LEFT),
+        (["L", "H"], "right", LEFT),
+        (["L", "F"], "both", BOTH),
+        (["L", "F"], None, None),
+        ("", "left", None),
+        (["L"], "left", None),
+        (["F", "R"], "left", None),
+        (["A", "F"], "left", None),
+        (["L", "P"], "left", None),
+    ],
+)
+def test_the_patients_side_follows_from_the_orientation(read, stamp, tmp_path, orientation, side, expected):
+    instance = sided(read(PatientOrientation=orientation), side)
+    document = report([instance], [], None, stamp)
+    found = {} if expected is None else {"binary/covid19": expected, "multiclass/covid19": expected}
+    assert lateralities(document) == found
+    assert check(document) == ()
+    assert dciodvfy(document, tmp_path) == []
+
+
+def test_what_was_not_found_lies_nowhere(read, stamp):
+    below = sided(with_scores(read()), "left")
+    assert lateralities(report([below], [], None, stamp)) == {}
+    healthy = sided(with_scores(read(), normal=0.9), "left", "normal")
+    assert lateralities(report([healthy], [], None, stamp)) == {}
+
+
+def test_the_plain_report_names_the_lung(read, stamp):
+    texts = said(study_of(stamp, sided(read(), "left")), stamp)
+    assert sum(text.endswith(" Its map lies mainly in the right lung.") for text in texts) == 2
+    texts = said(study_of(stamp, sided(read(), "both")), stamp)
+    assert sum(text.endswith(" Its map lies in both lungs.") for text in texts) == 2
+
+
+def test_a_reader_sees_the_side_with_the_finding(read, stamp):
+    document = read_document(report([sided(read(), "right")], [], None, stamp))
+    assert document.findings[0].name == "COVID-19 (Lung, Left)"
+    assert document.findings[1].name == "Bacterial pneumonia (Lung)"
