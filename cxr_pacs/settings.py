@@ -8,7 +8,7 @@ import json
 import tomllib
 import uuid
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,6 +21,7 @@ __all__ = [
     "DestinationSettings",
     "DicomSettings",
     "EngineSettings",
+    "EvidenceSettings",
     "ModelSettings",
     "ObjectsSettings",
     "Settings",
@@ -103,6 +104,12 @@ class SiteSettings(_Table):
     )
 
 
+class EvidenceSettings(_Table):
+    """``[evidence]``: how report and heatmap are written."""
+
+    language: Literal["en", "es"] = "en"
+
+
 class ObjectsSettings(_Table):
     """``[objects]``: what is made beside report and heatmap."""
 
@@ -139,6 +146,7 @@ class Settings(_Table):
     model: ModelSettings = ModelSettings()
     engine: EngineSettings = EngineSettings()
     site: SiteSettings = SiteSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     objects: ObjectsSettings = ObjectsSettings()
     delivery: DeliverySettings = DeliverySettings()
     destination: tuple[DestinationSettings, ...] = Field(default=(), strict=False)
@@ -153,6 +161,8 @@ class Settings(_Table):
         relevant = {
             "accept_for_processing": self.dicom.accept_for_processing,
             "software_version": __version__,
+            # what a site leaves as it is keeps the UIDs of before there was the choice
+            **self.model_dump(include={"evidence"}, exclude_defaults=True),
         }
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 

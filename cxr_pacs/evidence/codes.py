@@ -14,9 +14,11 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from cxr_pacs.errors import EvidenceError
+from cxr_pacs.evidence import words
+from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassCode, ModelIdentity
 
-__all__ = ["class_names", "coded_class", "finding", "is_disease", "item", "question"]
+__all__ = ["class_name", "class_names", "coded_class", "finding", "is_disease", "item", "question"]
 
 # PS3.16 Annex D and the context groups named in brackets
 ALGORITHM_FAMILY: Final[Code] = codes.DCM.ArtificialIntelligence  # [CID 7162]
@@ -59,7 +61,10 @@ PROCEDURE_DESCRIPTION: Final[Code] = codes.DCM.ProcedureDescription
 QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
 # Procedure Reported where the source names none; CID 100 is a baseline, its own radiograph has no body part
 PLAIN_CHEST_XRAY: Final = Code("399208008", "SCT", "Plain chest X-ray")
+# [CID 5000]; a measurement report has always said which English
 ENGLISH: Final = Code("en", "RFC5646", "English")
+ENGLISH_US: Final = Code("en-US", "RFC5646", "English (United States)")
+SPANISH: Final = Code("es", "RFC5646", "Spanish")
 CLASSIFICATION: Final = Code("278201002", "SCT", "Classification")
 
 # Labels that stand for all that is not the disease in question
@@ -89,10 +94,17 @@ def finding(model: ModelIdentity, label: str) -> Code:
     return Code(coded.value, coded.scheme, coded.meaning)
 
 
-def class_names(model: ModelIdentity, labels: Sequence[str], conjunction: str) -> str:
-    """Plain words for `labels`: ``A, B or C`` where `conjunction` is ``or``."""
-    *first, last = (coded_class(model, label).name for label in labels)
-    return f"{', '.join(first)} {conjunction} {last}" if first else last
+def class_name(model: ModelIdentity, label: str, language: Language) -> str:
+    """Plain words for `label`, for the middle of a sentence; the model's own where no others are known."""
+    return words.translated(coded_class(model, label).name, language)
+
+
+def class_names(
+    model: ModelIdentity, labels: Sequence[str], conjunction: words.Text, language: Language
+) -> str:
+    """Plain words for `labels`: ``A, B or C`` where `conjunction` is `words.OR`."""
+    *first, last = (class_name(model, label, language) for label in labels)
+    return f"{', '.join(first)} {conjunction.say(language)} {last}" if first else last
 
 
 def is_disease(label: str) -> bool:
@@ -100,15 +112,16 @@ def is_disease(label: str) -> bool:
     return label not in _OPEN
 
 
-def question(model: ModelIdentity, labels: Sequence[str]) -> str:
+def question(model: ModelIdentity, labels: Sequence[str], language: Language) -> str:
     """Say what a head over `labels` was asked.
 
     A head without a class for health, or for all else, answers under a condition, and says so: its scores sum
     to 1 also for a patient who has neither.
     """
     if _OPEN & set(labels):
-        return class_names(model, labels, "or")
-    return f"assuming pneumonia: {class_names(model, labels, 'against')}"
+        return class_names(model, labels, words.OR, language)
+    names = class_names(model, labels, words.AGAINST, language)
+    return words.ASSUMING.say(language, names=names)
 
 
 def item(code: Code) -> Dataset:

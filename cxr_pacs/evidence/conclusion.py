@@ -8,8 +8,9 @@ from typing import Final
 import highdicom as hd
 from pydicom.sr.coding import Code
 
-from cxr_pacs.evidence import codes
+from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.source import ReadInstance, image_reference
+from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import Findings
 
 __all__ = ["conclusions"]
@@ -19,7 +20,7 @@ _PROPERTIES: Final = hd.sr.RelationshipTypeValues.HAS_PROPERTIES
 _INFERRED: Final = hd.sr.RelationshipTypeValues.INFERRED_FROM
 
 
-def conclusions(read: Sequence[ReadInstance]) -> Iterator[hd.sr.CodeContentItem]:
+def conclusions(read: Sequence[ReadInstance], language: Language) -> Iterator[hd.sr.CodeContentItem]:
     """Conclude from all images of a study (PS3.16 TID 1500 row 13), one head after the other.
 
     A head of which some class is claimed concludes each class that reached its threshold in some image;
@@ -28,27 +29,27 @@ def conclusions(read: Sequence[ReadInstance]) -> Iterator[hd.sr.CodeContentItem]
     """
     heads = dict.fromkeys(score.head for instance in read for score in instance.findings.scores)
     if not heads:
-        sentence = "Nothing was evaluated: the model claims no class for this patient."
-        yield _conclusion(codes.NOT_EVALUATED, sentence, read)
+        yield _conclusion(codes.NOT_EVALUATED, words.NOTHING_EVALUATED.say(language), read)
     for head in heads:
-        yield from _of_head(head, [instance for instance in read if instance.findings.head(head)])
+        told = [instance for instance in read if instance.findings.head(head)]
+        yield from _of_head(head, told, language)
 
 
-def _of_head(head: str, told: Sequence[ReadInstance]) -> Iterator[hd.sr.CodeContentItem]:
+def _of_head(head: str, told: Sequence[ReadInstance], language: Language) -> Iterator[hd.sr.CodeContentItem]:
     model = told[0].findings.model
     labels = list(dict.fromkeys(score.label for instance in told for score in instance.findings.head(head)))
     images = {
         label: [instance for instance in told if _reached(instance.findings, head, label)] for label in labels
     }
     if not any(images.values()):
-        names = codes.class_names(model, labels, "or")
-        sentence = f"Head {head}: the certainty reaches the decision threshold for no claimed class: {names}."
+        names = codes.class_names(model, labels, words.OR, language)
+        sentence = words.HEAD_REACHES_NONE.say(language, head=head, names=names)
         yield _conclusion(codes.INDETERMINATE, sentence, told)
     for label, reached in images.items():
         if reached:
-            name = codes.coded_class(model, label).name
-            count = "" if len(told) == 1 else f" in {len(reached)} of {len(told)} images"
-            sentence = f"Head {head}: the certainty reaches the decision threshold for {name}{count}."
+            text = words.HEAD_REACHES if len(told) == 1 else words.HEAD_REACHES_IN_SOME
+            name = codes.class_name(model, label, language)
+            sentence = text.say(language, head=head, name=name, count=len(reached), total=len(told))
             yield _conclusion(codes.finding(model, label), sentence, reached)
 
 

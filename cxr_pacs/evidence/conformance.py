@@ -21,7 +21,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from cxr_pacs.evidence import codes
+from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.identity import is_own_output
 from cxr_pacs.evidence.provenance import DISCLAIMER
 
@@ -189,7 +189,7 @@ def _document(dataset: Dataset) -> Iterator[str]:
     """Check what a report and a key object selection share: disclaimer, evidence for all in the tree."""
     yield from _described(dataset)
     tree = list(_descendants(dataset))
-    if not any(DISCLAIMER in str(item.get("TextValue", "")) for item in tree):
+    if not any(_disclaims(str(item.get("TextValue", ""))) for item in tree):
         yield "the content tree lacks the disclaimer"
     evidence = dataset.get("CurrentRequestedProcedureEvidenceSequence") or ()
     if any(study.StudyInstanceUID != dataset.get("StudyInstanceUID") for study in evidence):
@@ -203,6 +203,10 @@ def _document(dataset: Dataset) -> Iterator[str]:
     used = {sop.ReferencedSOPInstanceUID for item in tree for sop in item.get("ReferencedSOPSequence") or ()}
     if not used <= listed:
         yield "the content tree refers to an instance that the evidence does not list"
+
+
+def _disclaims(text: str) -> bool:
+    return any(words.DISCLAIMER.say(language) in text for language in words.LANGUAGES)
 
 
 def _described(dataset: Dataset) -> Iterator[str]:
@@ -236,8 +240,8 @@ def _presentation(dataset: Dataset) -> Iterator[str]:
     yield from _absent(dataset, _PRESENTATION_TYPE_1, ("ContentCreatorName",))
     yield from _described(dataset)
     annotations = dataset.get("GraphicAnnotationSequence") or ()
-    words = [text for annotation in annotations for text in annotation.get("TextObjectSequence") or ()]
-    if not any(DISCLAIMER in text.get("UnformattedTextValue", "") for text in words):
+    texts = [text for annotation in annotations for text in annotation.get("TextObjectSequence") or ()]
+    if not any(_disclaims(text.get("UnformattedTextValue", "")) for text in texts):
         yield "the words over the picture lack the disclaimer"
     listed = {
         image.ReferencedSOPInstanceUID

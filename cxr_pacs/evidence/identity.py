@@ -11,6 +11,8 @@ from typing import Final
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from cxr_pacs.evidence.words import Language
+
 __all__ = ["EQUIPMENT_MODEL", "MANUFACTURER", "Stamp", "instance_uid", "is_own_output", "series_uid"]
 
 MANUFACTURER: Final = "cxr-pacs project"
@@ -21,7 +23,7 @@ _UUID_ROOT: Final = "2.25."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """What pins the UIDs and times of the objects made from one study.
+    """What all objects made from one study share: what pins their UIDs and times, and their language.
 
     Attributes
     ----------
@@ -33,6 +35,8 @@ class Stamp:
         When the analysis began, with its time zone. From the ledger, so that a second attempt has the same.
     software_version : str
         Version of cxr-pacs.
+    language : str
+        Of the text in documents and pictures: ``en`` or ``es``.
 
     Raises
     ------
@@ -44,6 +48,7 @@ class Stamp:
     configuration_digest: str
     made_at: dt.datetime
     software_version: str
+    language: Language = "en"
 
     def __post_init__(self) -> None:
         if self.made_at.tzinfo is None:

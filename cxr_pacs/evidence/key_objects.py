@@ -13,7 +13,7 @@ import highdicom as hd
 from pydicom import Dataset, FileDataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from cxr_pacs.evidence import codes
+from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.provenance import (
@@ -25,6 +25,7 @@ from cxr_pacs.evidence.provenance import (
 )
 from cxr_pacs.evidence.source import ReadInstance, ReportedStudy, referenced_requests, references
 from cxr_pacs.evidence.structured_report import observer
+from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassScore
 
 __all__ = ["SERIES_NUMBER", "key_objects"]
@@ -94,7 +95,7 @@ def key_objects(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp)
     dataset.CurrentRequestedProcedureEvidenceSequence = references([*headers, *pictures, study.document])
     if requests := referenced_requests(lead):
         dataset.ReferencedRequestSequence = requests
-    dataset.update(_content(selected, [*headers, *pictures], study))
+    dataset.update(_content(selected, [*headers, *pictures], study, stamp.language))
     settle_character_set(dataset, lead)
     return dataset
 
@@ -113,15 +114,16 @@ def _source(picture: Dataset) -> str:
 
 
 def _content(
-    selected: Sequence[ReadInstance], images: Sequence[Dataset], study: ReportedStudy
+    selected: Sequence[ReadInstance], images: Sequence[Dataset], study: ReportedStudy, language: Language
 ) -> hd.sr.ContainerContentItem:
     """Root container (TID 2010)."""
     root = hd.sr.ContainerContentItem(codes.OF_INTEREST, template_id="2010")
     document = study.document
     root.ContentSequence = hd.sr.ContentSequence(
         [
+            *_language(language),
             *observer(selected[0].findings.model),
-            hd.sr.TextContentItem(codes.KEY_OBJECT_DESCRIPTION, _description(selected), _CONTAINS),
+            hd.sr.TextContentItem(codes.KEY_OBJECT_DESCRIPTION, _description(selected, language), _CONTAINS),
             *(
                 hd.sr.ImageContentItem(
                     codes.SOURCE,
@@ -142,13 +144,25 @@ def _content(
     return root
 
 
-def _description(selected: Sequence[ReadInstance]) -> str:
+def _language(language: Language) -> hd.sr.ContentSequence | tuple[()]:
+    """TID 1204 where the language is not the one that a reader takes for granted."""
+    if language == "en":
+        return ()
+    return hd.sr.LanguageOfContentItemAndDescendants(hd.sr.CodedConcept.from_code(codes.SPANISH))
+
+
+def _description(selected: Sequence[ReadInstance], language: Language) -> str:
     findings = {
         (score.head, score.label): instance.findings for instance in selected for score in _reached(instance)
     }
     reached = [
-        f"{codes.coded_class(found.model, label).name} "
-        f"(head {head}: {codes.question(found.model, found.labels(head))})"
+        words.SELECTED_CLASS.say(
+            language,
+            name=codes.class_name(found.model, label, language),
+            head=head,
+            question=codes.question(found.model, found.labels(head), language),
+        )
         for (head, label), found in findings.items()
     ]
-    return f"{DISCLAIMER}. Certainty at or above the decision threshold: {'; '.join(reached)}."
+    selection = words.SELECTED.say(language, classes="; ".join(reached))
+    return f"{words.DISCLAIMER.say(language)}. {selection}"

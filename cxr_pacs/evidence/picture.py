@@ -73,11 +73,17 @@ class Caption:
         What else must be known to read the picture.
     warning : str
         The disclaimer.
+    colours : str
+        What the colours mean.
+    dark : str
+        Stands in their place where nothing is coloured.
     """
 
     title: str
     lines: tuple[str, ...]
     warning: str
+    colours: str
+    dark: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,11 +204,7 @@ def _strip(width: int, caption: Caption, *, lit: bool) -> NDArray[np.uint8]:
     size = 13 if width < 640 else 15
     margin, leading = size, round(size * 1.45)
     plain, bold = _font("DejaVuSans.ttf", size), _font("DejaVuSans-Bold.ttf", size)
-    legend = (
-        "Colour: contribution to the logit of this class, relative to the strongest here"
-        if lit
-        else "No region of this image argues for this class: nothing is coloured"
-    )
+    legend = caption.colours if lit else caption.dark
     wanted = [
         _Line(text=caption.title, font=_font("DejaVuSans-Bold.ttf", size + 3), colour=_WHITE),
         _Line(text=caption.warning, font=bold, colour=_AMBER),

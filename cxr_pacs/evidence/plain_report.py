@@ -15,7 +15,7 @@ from pydicom import Dataset, FileDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import BasicTextSRStorage
 
-from cxr_pacs.evidence import codes
+from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid
 from cxr_pacs.evidence.finding_site import laterality
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
@@ -34,6 +34,7 @@ from cxr_pacs.evidence.source import (
     references,
 )
 from cxr_pacs.evidence.structured_report import observer
+from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassScore, ModelIdentity, Withheld
 
 __all__ = ["SERIES_NUMBER", "plain_report"]
@@ -43,11 +44,12 @@ SERIES_DESCRIPTION: Final = f"AI CXR findings in words - {DISCLAIMER}"
 
 _PLACES: Final = MappingProxyType(
     {
-        codes.LEFT: " Its map lies mainly in the left lung.",
-        codes.RIGHT: " Its map lies mainly in the right lung.",
-        codes.BILATERAL: " Its map lies in both lungs.",
+        codes.LEFT: words.IN_LEFT_LUNG,
+        codes.RIGHT: words.IN_RIGHT_LUNG,
+        codes.BILATERAL: words.IN_BOTH_LUNGS,
     }
 )
+_LANGUAGES: Final = MappingProxyType({"en": codes.ENGLISH, "es": codes.SPANISH})
 _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
 _INFERRED: Final = hd.sr.RelationshipTypeValues.INFERRED_FROM
 
@@ -105,29 +107,31 @@ def plain_report(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp
         dataset.ReferencedRequestSequence = requests
     if predecessor is not None:
         dataset.PredecessorDocumentsSequence = references([predecessor])
-    dataset.update(_content(study, model))
+    dataset.update(_content(study, model, stamp.language))
     settle_character_set(dataset, lead)
     return dataset
 
 
-def _content(study: ReportedStudy, model: ModelIdentity) -> hd.sr.ContainerContentItem:
+def _content(study: ReportedStudy, model: ModelIdentity, language: Language) -> hd.sr.ContainerContentItem:
     """Root container (TID 2000), with one section for each thing to know."""
     root = hd.sr.ContainerContentItem(codes.PLAIN_REPORT_TITLE, template_id="2000")
     sections = [
-        _section(codes.SUMMARY_SECTION, [_text(codes.SUMMARY_SECTION, t) for t in _summary(study, model)]),
-        _section(codes.FINDINGS_SECTION, list(_findings(study))),
+        _section(
+            codes.SUMMARY_SECTION, [_text(codes.SUMMARY_SECTION, t) for t in _summary(study, model, language)]
+        ),
+        _section(codes.FINDINGS_SECTION, list(_findings(study, language))),
         _section(
             codes.PROCEDURE_SECTION,
-            [_text(codes.PROCEDURE_DESCRIPTION, t) for t in _procedure(study, model)],
+            [_text(codes.PROCEDURE_DESCRIPTION, t) for t in _procedure(study, model, language)],
         ),
     ]
     if study.heatmaps:
         sections.append(
             _section(codes.IMAGES_SECTION, [_image(codes.ILLUSTRATION, i) for i in study.heatmaps])
         )
-    language = hd.sr.CodedConcept.from_code(codes.ENGLISH)
+    code = hd.sr.CodedConcept.from_code(_LANGUAGES[language])
     root.ContentSequence = hd.sr.ContentSequence(
-        [*hd.sr.LanguageOfContentItemAndDescendants(language), *observer(model), *sections]
+        [*hd.sr.LanguageOfContentItemAndDescendants(code), *observer(model), *sections]
     )
     return root
 
@@ -146,33 +150,34 @@ def _image(name: Code, image: Dataset) -> hd.sr.ImageContentItem:
     return hd.sr.ImageContentItem(name, image.SOPClassUID, image.SOPInstanceUID, relationship_type=_CONTAINS)
 
 
-def _summary(study: ReportedStudy, model: ModelIdentity) -> Iterator[str]:
-    yield f"{DISCLAIMER}. {model.intended_use}"
+def _summary(study: ReportedStudy, model: ModelIdentity, language: Language) -> Iterator[str]:
+    yield f"{words.DISCLAIMER.say(language)}. {words.translated(model.intended_use, language)}"
     passed = {
-        codes.coded_class(model, score.label).name: None
+        codes.class_name(model, score.label, language): None
         for instance in study.read
         for score in instance.findings.scores
         if score.passed
     }
     told = any(instance.findings.scores for instance in study.read)
     if passed:
-        yield f"The certainty reaches the decision threshold for: {', '.join(passed)}."
+        yield words.REACHED_FOR.say(language, names=", ".join(passed))
     elif told:
-        yield "No certainty reaches its decision threshold."
+        yield words.NONE_REACHED.say(language)
     else:
-        yield "Nothing was evaluated: the model claims no class for this patient. The reasons stand below."
+        yield f"{words.NOTHING_EVALUATED.say(language)} {words.REASONS_BELOW.say(language)}"
     if told and any(instance.findings.withheld for instance in study.read):
-        yield "Some classes were not evaluated; the reasons stand below."
+        yield words.SOME_WITHHELD.say(language)
 
 
-def _findings(study: ReportedStudy) -> Iterator[hd.sr.TextContentItem]:
+def _findings(study: ReportedStudy, language: Language) -> Iterator[hd.sr.TextContentItem]:
     """Each class of each image as a sentence inferred from that image, then the remarks on it."""
+    count = len(study.read)
     for place, instance in enumerate(study.read, start=1):
-        image = "" if len(study.read) == 1 else f"Image {place} of {len(study.read)}. "
+        image = "" if count == 1 else words.IMAGE_OF.say(language, place=place, count=count)
         for one in instance.classes:
-            yield _inferred(codes.FINDING, image + _sentence(instance, one), instance)
+            yield _inferred(codes.FINDING, image + _sentence(instance, one, language), instance)
         for remark in instance.quality:
-            yield _inferred(codes.QUALITY, image + remark, instance)
+            yield _inferred(codes.QUALITY, image + words.translated(remark, language), instance)
 
 
 def _inferred(name: Code, text: str, instance: ReadInstance) -> hd.sr.TextContentItem:
@@ -191,28 +196,29 @@ def _inferred(name: Code, text: str, instance: ReadInstance) -> hd.sr.TextConten
     return item
 
 
-def _sentence(instance: ReadInstance, one: ClassScore | Withheld) -> str:
-    name = codes.coded_class(instance.findings.model, one.label).name
-    subject = f"{name[:1].upper()}{name[1:]} (head {one.head})"
+def _sentence(instance: ReadInstance, one: ClassScore | Withheld, language: Language) -> str:
+    name = words.capitalised(codes.class_name(instance.findings.model, one.label, language))
+    subject = words.SUBJECT.say(language, name=name, head=one.head)
     if isinstance(one, Withheld):
-        return f"{subject}: not evaluated. {one.reason}"
-    verdict = "reached: positive" if one.passed else "not reached: negative"
+        reason = words.translated(one.reason, language)
+        return words.NOT_EVALUATED.say(language, subject=subject, reason=reason)
+    text = words.FOUND if one.passed else words.NOT_FOUND
+    said = text.say(language, subject=subject, certainty=100 * one.score, threshold=100 * one.threshold)
     side = laterality(instance.header, one)
-    return (
-        f"{subject}: certainty {100 * one.score:.2f} %, "
-        f"decision threshold {100 * one.threshold:.2f} % {verdict}." + (_PLACES[side] if side else "")
-    )
+    return said + (_PLACES[side].say(language) if side else "")
 
 
-def _procedure(study: ReportedStudy, model: ModelIdentity) -> Iterator[str]:
-    yield (
-        f"Model {model.name} {model.version} of {model.manufacturer}, weights sha256:{model.digest}, "
-        f"preprocessing {model.preprocessing}."
+def _procedure(study: ReportedStudy, model: ModelIdentity, language: Language) -> Iterator[str]:
+    yield words.MODEL.say(
+        language,
+        name=model.name,
+        version=model.version,
+        manufacturer=model.manufacturer,
+        digest=model.digest,
+        preprocessing=model.preprocessing,
     )
     told = {score.head: instance.findings for instance in study.read for score in instance.findings.scores}
     for head, findings in told.items():
-        yield f"Certainties of head {head} answer: {codes.question(model, findings.labels(head))}."
-    yield (
-        "The same findings stand coded in the measurement report of this study "
-        f"(series {study.document.SeriesNumber}); where the two differ, that one counts."
-    )
+        question = codes.question(model, findings.labels(head), language)
+        yield words.HEAD_ANSWERS.say(language, head=head, question=question)
+    yield words.SAME_CODED.say(language, series=study.document.SeriesNumber)

@@ -17,7 +17,7 @@ from pydicom import Dataset, FileDataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
 from cxr_pacs.errors import EvidenceError
-from cxr_pacs.evidence import codes
+from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import number, required_uid
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.picture import HeatmapPicture
@@ -31,6 +31,7 @@ from cxr_pacs.evidence.provenance import (
 from cxr_pacs.evidence.secondary_capture import instance_number
 from cxr_pacs.evidence.softcopy import describe_display, is_displayable
 from cxr_pacs.evidence.source import ReadInstance, image_reference
+from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassScore, ModelIdentity
 
 __all__ = ["SERIES_NUMBER", "outlines", "presentation_state"]
@@ -103,7 +104,9 @@ def presentation_state(instance: ReadInstance, picture: HeatmapPicture, stamp: S
     dataset.ReferencedSeriesSequence = [series]
     describe_display(dataset, header)
     dataset.DisplayedAreaSelectionSequence = [_whole_area(header, picture)]
-    dataset.GraphicAnnotationSequence = [_annotation(header, drawn, _words(shown, model, bool(drawn)))]
+    outline = words.OUTLINE if drawn else words.NO_OUTLINE
+    said = _words(shown, model, outline, stamp.language)
+    dataset.GraphicAnnotationSequence = [_annotation(header, drawn, said)]
     dataset.GraphicLayerSequence = [_layer()]
     settle_character_set(dataset, header)
     return dataset
@@ -164,31 +167,30 @@ def _output(instance: ReadInstance, shown: ClassScore, stamp: Stamp) -> Output:
     )
 
 
-def _words(shown: ClassScore, model: ModelIdentity, drawn: bool) -> str:  # noqa: FBT001
-    name = codes.coded_class(model, shown.label).name
-    verdict = "reached" if shown.passed else "not reached"
-    certainty = f"certainty {100 * shown.score:.1f} %, threshold {100 * shown.threshold:.1f} % {verdict}"
-    outline = (
-        "Outline: half of the strongest contribution to this class, not a lesion"
-        if drawn
-        else "No region of this image argues for this class"
-    )
+def _words(shown: ClassScore, model: ModelIdentity, outline: words.Text, language: Language) -> str:
+    verdict = words.REACHED if shown.passed else words.NOT_REACHED
     lines = (
-        DISCLAIMER,
-        f"{name[:1].upper()}{name[1:]}: {certainty}",
-        outline,
-        f"{model.name} {model.version}. {model.intended_use}",
+        words.DISCLAIMER.say(language),
+        words.OUTLINED.say(
+            language,
+            name=words.capitalised(codes.class_name(model, shown.label, language)),
+            certainty=100 * shown.score,
+            threshold=100 * shown.threshold,
+            verdict=verdict.say(language),
+        ),
+        outline.say(language),
+        f"{model.name} {model.version}. {words.translated(model.intended_use, language)}",
     )
     return "\r\n".join(lines)[:1024]
 
 
-def _annotation(header: Dataset, drawn: tuple[NDArray[np.float32], ...], words: str) -> Dataset:
+def _annotation(header: Dataset, drawn: tuple[NDArray[np.float32], ...], said: str) -> Dataset:
     annotation = Dataset()
     annotation.ReferencedImageSequence = [image_reference(header)]
     annotation.GraphicLayer = _LAYER
     text = Dataset()
     text.BoundingBoxAnnotationUnits = "DISPLAY"
-    text.UnformattedTextValue = words
+    text.UnformattedTextValue = said
     text.BoundingBoxTopLeftHandCorner = _WORDS_FROM
     text.BoundingBoxBottomRightHandCorner = _WORDS_TO
     text.BoundingBoxTextHorizontalJustification = "LEFT"

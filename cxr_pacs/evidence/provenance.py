@@ -13,7 +13,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxr_pacs.errors import EvidenceError
-from cxr_pacs.evidence import codes
+from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import character_set
 from cxr_pacs.evidence.identity import EQUIPMENT_MODEL, MANUFACTURER, Stamp
 from cxr_pacs.evidence.source import ReadInstance, patient_and_study, timezone
@@ -21,7 +21,7 @@ from cxr_pacs.inference.findings import ModelIdentity
 
 __all__ = ["DISCLAIMER", "Output", "common_model", "common_modules", "long_string", "settle_character_set"]
 
-DISCLAIMER: Final = "AI-derived, not a diagnosis"
+DISCLAIMER: Final = words.DISCLAIMER.en
 
 _IMPLEMENTATION_CLASS_UID: Final = UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_DNS, 'cxr-pacs').int}")
 _IMPLEMENTATION_VERSION_NAME: Final = "CXR_PACS"

@@ -9,6 +9,8 @@ import re
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset, FileDataset
 from pydicom.uid import (
     UID,
@@ -19,13 +21,14 @@ from pydicom.uid import (
 )
 
 from cxr_pacs.errors import EvidenceError
-from cxr_pacs.evidence import codes
+from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid, single, values
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.image_library import patient_orientation
 from cxr_pacs.evidence.picture import Caption, HeatmapPicture, render
 from cxr_pacs.evidence.provenance import DISCLAIMER, Output, common_modules, settle_character_set
 from cxr_pacs.evidence.source import ReadInstance, image_reference
+from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassScore, Findings
 
 __all__ = ["SERIES_NUMBER", "describe_compression", "heatmap", "heatmap_uid", "instance_number"]
@@ -88,7 +91,7 @@ def heatmap(instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp) -> Fi
     )
     _describe_capture(dataset)
     _describe_derivation(dataset, instance, shown)
-    _set_pixels(dataset, picture, findings)
+    _set_pixels(dataset, render(picture, _caption(shown, findings, stamp.language)))
     settle_character_set(dataset, header)
     return dataset
 
@@ -149,8 +152,7 @@ def _was_lossy(header: Dataset) -> bool:
     return single(header, "LossyImageCompression") == "01" or syntax in _LOSSY_SYNTAXES
 
 
-def _set_pixels(dataset: Dataset, picture: HeatmapPicture, findings: Findings) -> None:
-    pixels = render(picture, _caption(picture.shown, findings))
+def _set_pixels(dataset: Dataset, pixels: NDArray[np.uint8]) -> None:
     dataset.SamplesPerPixel = 3
     dataset.PhotometricInterpretation = "RGB"
     dataset.PlanarConfiguration = 0
@@ -163,25 +165,29 @@ def _set_pixels(dataset: Dataset, picture: HeatmapPicture, findings: Findings) -
     dataset["PixelData"].VR = "OB"
 
 
-def _caption(shown: ClassScore, findings: Findings) -> Caption:
+def _caption(shown: ClassScore, findings: Findings, language: Language) -> Caption:
     model = findings.model
-    question = _question(shown, findings)
-    verdict = "reached" if shown.passed else "not reached"
-    name = codes.coded_class(model, shown.label).name
+    verdict = words.REACHED if shown.passed else words.NOT_REACHED
+    name = words.capitalised(codes.class_name(model, shown.label, language))
+    question = _question(shown, findings, language)
     return Caption(
-        title=f"{name[:1].upper()}{name[1:]}: certainty {100 * shown.score:.1f} %",
-        warning=DISCLAIMER,
+        title=words.TITLE.say(language, name=name, certainty=100 * shown.score),
+        warning=words.DISCLAIMER.say(language),
         lines=(
-            f"Head {shown.head}: {question}",
-            f"Decision threshold {100 * shown.threshold:.1f} %: {verdict}",
-            f"{model.name} {model.version}. {model.intended_use}",
+            words.HEAD_SHOWN.say(language, head=shown.head, question=question),
+            words.THRESHOLD_SHOWN.say(
+                language, threshold=100 * shown.threshold, verdict=verdict.say(language)
+            ),
+            f"{model.name} {model.version}. {words.translated(model.intended_use, language)}",
         ),
+        colours=words.COLOURS.say(language),
+        dark=words.DARK.say(language),
     )
 
 
-def _question(shown: ClassScore, findings: Findings) -> str:
+def _question(shown: ClassScore, findings: Findings, language: Language) -> str:
     """Say what the head was asked; where classes are withheld, which ones it tells."""
     model, told = findings.model, [score.label for score in findings.head(shown.head)]
     if len(told) == len(findings.labels(shown.head)):
-        return codes.question(model, told)
-    return f"{codes.class_names(model, told, 'or')}; what is not claimed for this patient is withheld"
+        return codes.question(model, told, language)
+    return words.TOLD_ONLY.say(language, names=codes.class_names(model, told, words.OR, language))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import highdicom as hd
@@ -10,7 +11,7 @@ from pydicom import Dataset, FileDataset
 from pydicom.uid import Comprehensive3DSRStorage
 
 from cxr_pacs.errors import EvidenceError
-from cxr_pacs.evidence import codes
+from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid, single
 from cxr_pacs.evidence.conclusion import conclusions
 from cxr_pacs.evidence.finding_site import laterality
@@ -31,6 +32,7 @@ from cxr_pacs.evidence.source import (
     references,
     reported_procedures,
 )
+from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity, Withheld
 
 __all__ = ["SERIES_NUMBER", "observer", "report"]
@@ -38,6 +40,7 @@ __all__ = ["SERIES_NUMBER", "observer", "report"]
 SERIES_NUMBER: Final = 9001
 SERIES_DESCRIPTION: Final = f"AI CXR findings - {DISCLAIMER}"
 
+_LANGUAGES: Final = MappingProxyType({"en": codes.ENGLISH_US, "es": codes.SPANISH})
 _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
 
 
@@ -136,11 +139,14 @@ def _content(read: Sequence[ReadInstance], heatmaps: Sequence[Dataset], stamp: S
             _group(instance, one, drawn, stamp) for instance in read for one in instance.classes
         ],
         title=codes.REPORT_TITLE,
+        language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
+            hd.sr.CodedConcept.from_code(_LANGUAGES[stamp.language])
+        ),
     )
     root = tree[0]
     if library := image_library(headers):
         root.ContentSequence.insert(len(root.ContentSequence) - 1, library)  # before the measurements
-    root.ContentSequence.append(_remarks(read))
+    root.ContentSequence.append(_remarks(read, stamp.language))
     return root
 
 
@@ -171,7 +177,7 @@ def _group(
     beside: hd.sr.TextContentItem | hd.sr.ImageContentItem | None
     if isinstance(one, Withheld):
         measurements, verdict = [], codes.NOT_EVALUATED
-        beside = hd.sr.TextContentItem(codes.COMMENT, one.reason, _CONTAINS)
+        beside = hd.sr.TextContentItem(codes.COMMENT, words.translated(one.reason, stamp.language), _CONTAINS)
     else:
         certainty = round(100 * float(one.score), 2)
         measurements = [hd.sr.Measurement(codes.CERTAINTY, certainty, codes.PERCENT)]
@@ -183,7 +189,7 @@ def _group(
             identifier=f"{one.head}/{one.label}",
         ),
         finding_type=codes.finding(findings.model, one.label),
-        algorithm_id=_algorithm(findings, one),
+        algorithm_id=_algorithm(findings, one, stamp.language),
         finding_sites=[hd.sr.FindingSite(codes.LUNG, laterality(instance.header, one))],
         measurements=measurements,
         qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.CLASSIFICATION, verdict)],
@@ -202,17 +208,20 @@ def _illustration(picture: Dataset | None) -> hd.sr.ImageContentItem | None:
     )
 
 
-def _algorithm(findings: Findings, one: ClassScore | Withheld) -> hd.sr.AlgorithmIdentification:
+def _algorithm(
+    findings: Findings, one: ClassScore | Withheld, language: Language
+) -> hd.sr.AlgorithmIdentification:
     """Algorithm Identification (TID 4019), with all that decides a score as parameters."""
     model = findings.model
     parameters = [
-        f"weights sha256:{model.digest}",
-        f"preprocessing {model.preprocessing}",
-        f"head {one.head}: {_question(findings, one.head)}",
+        words.WEIGHTS.say(language, digest=model.digest),
+        words.PREPROCESSING.say(language, name=model.preprocessing),
+        words.HEAD_ASKED.say(language, head=one.head, question=_question(findings, one.head, language)),
     ]
     if isinstance(one, ClassScore):
-        verdict = "reached" if one.passed else "not reached"
-        parameters.append(f"decision threshold {100 * one.threshold:.2f} %: {verdict}")
+        verdict = words.REACHED if one.passed else words.NOT_REACHED
+        threshold = 100 * one.threshold
+        parameters.append(words.THRESHOLD.say(language, threshold=threshold, verdict=verdict.say(language)))
     return hd.sr.AlgorithmIdentification(
         name=model.name,
         version=model.version,
@@ -222,29 +231,34 @@ def _algorithm(findings: Findings, one: ClassScore | Withheld) -> hd.sr.Algorith
     )
 
 
-def _question(findings: Findings, head: str) -> str:
-    return codes.question(findings.model, findings.labels(head))
+def _question(findings: Findings, head: str, language: Language) -> str:
+    return codes.question(findings.model, findings.labels(head), language)
 
 
-def _remarks(read: Sequence[ReadInstance]) -> hd.sr.ContainerContentItem:
+def _remarks(read: Sequence[ReadInstance], language: Language) -> hd.sr.ContainerContentItem:
     """Qualitative Evaluations (TID 1500 rows 12 to 14): conclusions, and what to know beside the numbers."""
     model = read[0].findings.model
     told = {score.head: instance.findings for instance in read for score in instance.findings.scores}
-    sentences = [f"{DISCLAIMER}. {model.intended_use}"]
+    use = words.translated(model.intended_use, language)
+    sentences = [f"{words.DISCLAIMER.say(language)}. {use}"]
     if told:
-        sentences.append("Classification is positive where the certainty reaches the decision threshold.")
-    sentences += [f"Certainties of head {head} answer: {_question(told[head], head)}." for head in told]
+        sentences.append(words.POSITIVE_MEANS.say(language))
+    sentences += [
+        words.HEAD_ANSWERS.say(language, head=head, question=_question(told[head], head, language))
+        for head in told
+    ]
     if any(instance.findings.withheld for instance in read):
-        sentences.append(
-            "A class that the model does not claim for this patient is withheld: "
-            "it is not evaluated, and the reason stands with it."
-        )
+        sentences.append(words.WITHHELD_MEANS.say(language))
     container = hd.sr.ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=_CONTAINS)
     container.ContentSequence = hd.sr.ContentSequence(
         [
-            *conclusions(read),
+            *conclusions(read, language),
             *(hd.sr.TextContentItem(codes.COMMENT, text, _CONTAINS) for text in sentences),
-            *(_quality(instance.header, remark) for instance in read for remark in instance.quality),
+            *(
+                _quality(instance.header, words.translated(remark, language))
+                for instance in read
+                for remark in instance.quality
+            ),
         ]
     )
     return container

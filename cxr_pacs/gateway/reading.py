@@ -66,6 +66,7 @@ class Reader:
         self._policy = SelectionPolicy(accept_for_processing=settings.dicom.accept_for_processing)
         self._namespace = settings.site.uid_namespace
         self._output_digest = settings.output_digest()
+        self._language = settings.evidence.language
         self._objects = settings.objects
         self._engine = engine
 
@@ -197,6 +198,7 @@ class Reader:
             # DICOM times are local to the site unless the header names an offset (PS3.3 C.12.1.1.8).
             made_at=dt.datetime.fromtimestamp(made_at, tz=dt.UTC).astimezone(),
             software_version=__version__,
+            language=self._language,
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydicom.sr.coding import Code
 
 from cxr_pacs.errors import EvidenceError
-from cxr_pacs.evidence import codes
+from cxr_pacs.evidence import codes, words
 from cxr_pacs.inference.findings import ClassCode
 
 ALL = {name: value for name, value in vars(codes).items() if isinstance(value, Code)}
@@ -54,7 +54,7 @@ def test_classes_have_the_codes_that_the_model_gives(model):
         model, classes=(ClassCode(label="covid19", value="x", scheme="99", meaning="Other meaning"),)
     )
     assert codes.finding(other, "covid19") == Code("x", "99", "Other meaning")
-    assert codes.class_names(other, ["covid19"], "or") == "other meaning"
+    assert codes.class_names(other, ["covid19"], words.OR, "en") == "other meaning"
 
 
 @pytest.mark.parametrize("code", ALL.values(), ids=str)
@@ -72,13 +72,13 @@ def test_a_class_without_a_code_is_refused_by_model_and_name(model):
 
 
 def test_a_head_without_normal_answers_under_a_condition(model):
-    assert codes.question(model, ["covid19", "bacterial_pneumonia"]) == (
+    assert codes.question(model, ["covid19", "bacterial_pneumonia"], "en") == (
         "assuming pneumonia: COVID-19 against bacterial pneumonia"
     )
-    assert codes.question(model, ["covid19", "bacterial_pneumonia", "normal"]) == (
+    assert codes.question(model, ["covid19", "bacterial_pneumonia", "normal"], "en") == (
         "COVID-19, bacterial pneumonia or normal"
     )
     other = ClassCode(label="not_covid19", value="74964007", scheme="SCT", meaning="Other")
     model = dataclasses.replace(model, classes=(*model.classes, other))
-    assert codes.question(model, ["covid19", "not_covid19"]) == "COVID-19 or other"
-    assert codes.class_names(model, ["normal"], "or") == "normal"
+    assert codes.question(model, ["covid19", "not_covid19"], "en") == "COVID-19 or other"
+    assert codes.class_names(model, ["normal"], words.OR, "en") == "normal"

@@ -20,6 +20,8 @@ CAPTION = Caption(
     title="COVID-19: certainty 80.0 %",
     warning="AI-derived, not a diagnosis",
     lines=("Head multiclass: COVID-19, bacterial pneumonia or normal", "Example 1.0. Research use only"),
+    colours="Colour: contribution to the logit of this class, relative to the strongest here",
+    dark="No region of this image argues for this class: nothing is coloured",
 )
 
 

@@ -150,13 +150,15 @@ def test_each_class_has_a_picture_of_its_own(read, stamp):
 
 def test_the_caption_names_only_what_is_told(read, findings):
     shown = findings.head("multiclass")[0]
-    assert _caption(shown, findings).lines[0] == "Head multiclass: COVID-19, bacterial pneumonia or normal"
+    assert (
+        _caption(shown, findings, "en").lines[0] == "Head multiclass: COVID-19, bacterial pneumonia or normal"
+    )
     told = dataclasses.replace(
         findings,
         scores=tuple(s for s in findings.scores if s.label != "bacterial_pneumonia"),
         withheld=(Withheld(head="multiclass", label="bacterial_pneumonia", reason="No claim."),),
     )
-    caption = _caption(shown, told)
+    caption = _caption(shown, told, "en")
     assert caption.lines[0] == (
         "Head multiclass: COVID-19 or normal; what is not claimed for this patient is withheld"
     )
