@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     Batch = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
 
-__all__ = ["Classification"]
+__all__ = ["INSIDE", "Classification", "at_cells"]
 
-_INSIDE = "inside"
+INSIDE = "inside"
+"""Of the targets: the share of lung around each feature cell, float32 [films, cells, cells]."""
 
 
 class Classification:
@@ -43,15 +44,18 @@ class Classification:
 
     def draw(self, stage: Stage, rng: np.random.Generator) -> Batch:
         """Draw one batch: images float32 [batch, size, size], and each head's smoothed classes."""
-        films = self._films
-        drawn = rng.choice(len(films), self._plan.batch, p=self._chances)
+        films, drawn = self._films, self.drawn(rng)
         made = [augment(films.views[i], stage.size, stage.augmentation, rng) for i in drawn]
         targets = {
             head: _smoothed(films.labels[drawn], labels, stage.smoothing) for head, labels in HEADS.items()
         }
         cells = self._plan.architecture.stride
-        targets[_INSIDE] = np.stack([_at_cells(lungs, cells) for _, lungs in made])
+        targets[INSIDE] = np.stack([at_cells(lungs, cells) for _, lungs in made])
         return np.stack([image for image, _ in made]), targets
+
+    def drawn(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Choose a batch of films, int64 [batch]."""
+        return rng.choice(len(self._films), self._plan.batch, p=self._chances)
 
     def objective(
         self, stage: Stage, outputs: Mapping[str, Any], targets: Mapping[str, Any], kernels: Mapping[str, Any]
@@ -59,19 +63,21 @@ class Classification:
         """Cross-entropy of every head, and the share of its positive activation maps outside the lungs."""
         ops = keras.ops
         loss = 0.0
-        outside = 1.0 - targets[_INSIDE][..., None]
+        outside = 1.0 - targets[INSIDE][..., None]
         for head in HEADS:
-            target = targets[head]
-            # A film outside a head's labels has a target of zeros and so no share in that head's loss.
-            # Written out, because TensorFlow's own kernel gives it a gradient all the same.
-            entropy = -ops.sum(target * ops.log_softmax(outputs[head], axis=-1))
-            loss += entropy / ops.maximum(ops.sum(target), 1.0)
+            loss += self.entropy(targets[head], outputs[head])
             # Maps as a bundle has them: what argues for a class more than for the others.
             centred = kernels[head] - ops.mean(kernels[head], axis=-1, keepdims=True)
             maps = ops.relu(ops.matmul(outputs[FEATURES], centred))
             astray = ops.sum(maps * outside, axis=(1, 2)) / (ops.sum(maps, axis=(1, 2)) + 1e-3)
             loss += stage.outside * ops.mean(astray)
         return loss
+
+    def entropy(self, target: Any, logits: Any) -> Any:
+        """Mean cross-entropy; a film outside a head's labels has a target of zeros and so no share in it."""
+        ops = keras.ops
+        # Written out, because TensorFlow's own kernel gives such a film a gradient all the same.
+        return -ops.sum(target * ops.log_softmax(logits, axis=-1)) / ops.maximum(ops.sum(target), 1.0)
 
 
 def _smoothed(truth: NDArray[np.str_], labels: tuple[str, ...], smoothing: float) -> NDArray[np.float32]:
@@ -82,7 +88,7 @@ def _smoothed(truth: NDArray[np.str_], labels: tuple[str, ...], smoothing: float
     return np.asarray(rows, np.float32)
 
 
-def _at_cells(mask: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+def at_cells(mask: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
     """Average the mask around the centre of each feature cell, pixel ``i * stride``."""
     side = -(-mask.shape[0] // stride)
     smooth = cv2.blur(mask, (stride, stride), borderType=cv2.BORDER_REPLICATE)

@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUGMENTATION",
+    "DISTILLED",
     "HEADS",
     "RECIPE",
     "RESNET50",
+    "TAUGHT",
+    "TEACHING",
     "TRANSFER",
     "Plan",
     "Stage",
     "describe",
     "stretched",
+    "teaching",
 ]
 
 HEADS = {
@@ -41,6 +45,7 @@ RESNET50 = Architecture(
 )
 _WARM_UP = 0.04
 _BATCH, _EPOCH, _WEIGHT_DECAY = 16, 2000, 0.05
+_LITE_MEAN, _LITE_DEVIATION = (127 / 255,) * 3, (128 / 255,) * 3  # as EfficientNet-Lite was trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +147,30 @@ TRANSFER = (
 """From weights that know pictures already: heads, then the last stage, then all, at falling rates."""
 
 
+DISTILLED = (
+    replace(RECIPE[0], passes=40_000),
+    replace(RECIPE[1], passes=16_000, augmentation=AUGMENTATION.scaled(0.8)),
+)
+"""From what teachers say of each changed film."""
+
+TEACHING = (
+    Stage(
+        size=160,
+        passes=12_000,
+        learning_rate=4e-4,
+        smoothing=0.05,
+        augmentation=AUGMENTATION.scaled(0.6),
+        outside=0.0,
+    ),
+)
+"""Of a teacher, which knows photographs."""
+
+TAUGHT = (
+    "Targets are what EfficientNet-Lite0 networks, fitted to the same films from ImageNet weights, say on "
+    "average of each changed film."
+)
+
+
 def stretched(stages: Sequence[Stage], effort: float) -> tuple[Stage, ...]:
     """Make each stage `effort` times as long."""
     return tuple(replace(stage, passes=max(1, round(stage.passes * effort))) for stage in stages)
@@ -170,6 +199,17 @@ def from_start(start: Start, effort: float, seed: int) -> Plan:
         deviation=start.deviation,
         stages=stretched(RECIPE if start.kind == "pretraining" else TRANSFER, effort),
         start=start.complete(RESNET50, seed),
+    )
+
+
+def teaching(known: Weights, effort: float, seed: int) -> Plan:
+    """Plan the fit of a teacher, whose weights know photographs; of our network it has the heads alone."""
+    return replace(
+        from_nothing(effort, seed),
+        mean=_LITE_MEAN,
+        deviation=_LITE_DEVIATION,
+        stages=stretched(TEACHING, effort),
+        start=known,
     )
 
 

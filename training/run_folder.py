@@ -17,10 +17,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["PRETRAINING", "SETTINGS", "keep_settings", "read_settings", "read_weights", "write_weights"]
+__all__ = [
+    "PRETRAINING",
+    "SETTINGS",
+    "TEACHER",
+    "keep_settings",
+    "read_settings",
+    "read_weights",
+    "write_weights",
+]
 
-PRETRAINING = "pretraining"
-"""What the setting ``task`` is of a run without classes; runs of a classifier have none."""
+PRETRAINING, TEACHER = "pretraining", "teacher"
+"""What the setting ``task`` is of a run without classes, and of a teacher; runs of a classifier have none."""
 
 SETTINGS, _WEIGHTS = "settings.json", "weights.npz"
 _PACKAGES = ("cxr-pacs", "keras", "numpy", "opencv-python-headless", "tensorflow", "torch", "jax")

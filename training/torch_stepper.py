@@ -29,6 +29,8 @@ _STATISTICS = ("moving_mean", "moving_variance")
 class TorchStepper:
     """See `training.steppers.Stepper`."""
 
+    head_share = HEAD_SHARE
+
     def __init__(self, setting: Setting, weights: Arrays) -> None:
         self._setting = setting
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -41,7 +43,7 @@ class TorchStepper:
         self._moving = {name: self._values[name].requires_grad_() for name in moving}
         self._average = {name: value.detach().clone() for name, value in self._moving.items()}
         heads = [head for head, _ in setting.architecture.heads]
-        self._shares = [HEAD_SHARE if name.partition("/")[0] in heads else 1.0 for name in moving]
+        self._shares = [self.head_share if name.partition("/")[0] in heads else 1.0 for name in moving]
         groups = [
             {"params": [value], "weight_decay": setting.weight_decay if name.endswith("/kernel") else 0.0}
             for name, value in self._moving.items()
@@ -66,6 +68,12 @@ class TorchStepper:
         with torch.no_grad():
             torch._foreach_lerp_(list(self._average.values()), list(self._moving.values()), 1 - keep)
         return float(loss.item())
+
+    def outputs(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Logits of every head, float32 [films, classes], with nothing moved."""
+        with torch.no_grad():
+            said = self._forward(images, 0.0)
+        return {head: said[head].cpu().numpy() for head, _ in self._setting.architecture.heads}
 
     def settle(self, batches: Iterable[NDArray[np.float32]]) -> None:
         """Become the average, with batch statistics taken anew over `batches`."""

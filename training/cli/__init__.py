@@ -22,6 +22,7 @@ _COMMANDS = (
     "lungs",
     "pack",
     "pretrain",
+    "teach",
     "fit",
     "search",
     "evaluate",

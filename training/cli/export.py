@@ -92,6 +92,8 @@ def _run(options: argparse.Namespace) -> None:
 
 def _settings(folder: Path) -> dict[str, Any]:
     settings = read_settings(folder)
+    if task := settings.get("task"):
+        raise CorpusError(f"{folder} is a run of another kind: {task}; export one of cxr-train fit")
     if missing := _NEEDED - settings.keys():
         raise CorpusError(f"{folder} is no run of cxr-train fit: its settings have no {min(missing)}")
     return settings
