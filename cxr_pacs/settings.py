@@ -22,6 +22,7 @@ __all__ = [
     "DicomSettings",
     "EngineSettings",
     "EvidenceSettings",
+    "HeatmapSettings",
     "ModelSettings",
     "ObjectsSettings",
     "Settings",
@@ -110,6 +111,14 @@ class EvidenceSettings(_Table):
     language: Literal["en", "es"] = "en"
 
 
+class HeatmapSettings(_Table):
+    """``[heatmap]``: how the heatmap picture is drawn and encoded."""
+
+    size: Literal["1024", "source"] = "1024"
+    encoding: Literal["native", "rle", "jpeg-ls"] = "native"
+    second_without_text: bool = False
+
+
 class ObjectsSettings(_Table):
     """``[objects]``: what is made beside report and heatmap."""
 
@@ -147,6 +156,7 @@ class Settings(_Table):
     engine: EngineSettings = EngineSettings()
     site: SiteSettings = SiteSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    heatmap: HeatmapSettings = HeatmapSettings()
     objects: ObjectsSettings = ObjectsSettings()
     delivery: DeliverySettings = DeliverySettings()
     destination: tuple[DestinationSettings, ...] = Field(default=(), strict=False)
@@ -162,7 +172,7 @@ class Settings(_Table):
             "accept_for_processing": self.dicom.accept_for_processing,
             "software_version": __version__,
             # what a site leaves as it is keeps the UIDs of before there was the choice
-            **self.model_dump(include={"evidence"}, exclude_defaults=True),
+            **self.model_dump(include={"evidence", "heatmap"}, exclude_defaults=True),
         }
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import FileDataset, dcmread
+from pydicom.uid import SecondaryCaptureImageStorage
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -35,7 +36,7 @@ class _Line:
 
     path: Path
     reading: Reading
-    heatmap: Path | None = None
+    heatmaps: list[Path] = field(default_factory=list)
     objects: list[Path] = field(default_factory=list)
     error: str | None = None
 
@@ -101,11 +102,13 @@ def _read(reader: Reader, path: Path, out: Path, now: float) -> _Line:
     if reading.heatmap is None:
         return _Line(path=path, reading=reading)
     # A folder may be large: the pictures go to the disk at once.
-    written = [_write(made, out) for made in (reading.heatmap, *reading.beside)]
+    made = (reading.heatmap, *reading.beside)
+    written = [_write(one, out) for one in made]
+    pictures = zip(made, written, strict=True)
     return _Line(
         path=path,
         reading=replace(reading, heatmap=None, beside=()),
-        heatmap=written[0],
+        heatmaps=[path for one, path in pictures if one.SOPClassUID == SecondaryCaptureImageStorage],
         objects=written,
     )
 
@@ -124,7 +127,7 @@ def _report_study(reader: Reader, lines: list[_Line], out: Path, now: float) -> 
         for reading in (line.reading for line in lines)
         if reading.header is not None and reading.findings is not None
     }
-    pictures = dict.fromkeys(line.heatmap for line in lines if line.heatmap is not None)
+    pictures = dict.fromkeys(path for line in lines for path in line.heatmaps)
     heatmaps = tuple(dcmread(path, stop_before_pixels=True) for path in pictures)
     try:
         report = reader.report(list(instances.values()), heatmaps, None, now)

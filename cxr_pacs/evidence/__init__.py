@@ -12,18 +12,20 @@ from cxr_pacs.evidence.key_objects import key_objects
 from cxr_pacs.evidence.picture import HeatmapPicture
 from cxr_pacs.evidence.plain_report import plain_report
 from cxr_pacs.evidence.presentation_state import presentation_state
-from cxr_pacs.evidence.secondary_capture import heatmap
+from cxr_pacs.evidence.secondary_capture import HeatmapStyle, heatmap, heatmap_without_text
 from cxr_pacs.evidence.segmentation import segmentation
 from cxr_pacs.evidence.source import ReadInstance, ReportedStudy
 from cxr_pacs.evidence.structured_report import report
 
 __all__ = [
     "HeatmapPicture",
+    "HeatmapStyle",
     "ReadInstance",
     "ReportedStudy",
     "Stamp",
     "check",
     "heatmap",
+    "heatmap_without_text",
     "is_own_output",
     "key_objects",
     "plain_report",

@@ -12,11 +12,14 @@ from types import MappingProxyType
 from typing import Final
 
 from pydicom import Dataset
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     BasicTextSRStorage,
     Comprehensive3DSRStorage,
     GrayscaleSoftcopyPresentationStateStorage,
+    JPEGLSLossless,
     KeyObjectSelectionDocumentStorage,
+    RLELossless,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
@@ -74,6 +77,9 @@ _CAPTURE_TYPE_1: Final = (
     "Rows",
     "Columns",
     "PixelData",
+)
+_SPACINGS: Final = frozenset(
+    {"PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio"}
 )
 _CAPTURE_TYPE_2: Final = ("PatientOrientation",)
 _RGB: Final = MappingProxyType(
@@ -137,6 +143,8 @@ _SELECTION_TYPE_1: Final = (
     "ContinuityOfContent",
     "ContentTemplateSequence",
 )
+# the compressed pictures that cxr-pacs makes
+_DECODERS: Final = MappingProxyType({RLELossless: "pylibjpeg", JPEGLSLossless: "pyjpegls"})
 # PS3.5 9.1
 _UID: Final = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 
@@ -219,7 +227,9 @@ def _capture(dataset: Dataset) -> Iterator[str]:
     yield from _pixels(dataset, _RGB)
     if dataset.get("BurnedInAnnotation") != "NO":
         yield "the picture is not declared free of identity"
-    if {"PixelSpacing", "ImagerPixelSpacing"} & set(dataset.dir()):
+    sources = dataset.get("SourceImageSequence") or ()
+    resampled = any(source.get("SpatialLocationsPreserved") != "YES" for source in sources)
+    if resampled and _SPACINGS & set(dataset.dir()):
         yield "a resampled picture must not carry a spacing"
     if DISCLAIMER not in str(dataset.get("DerivationDescription", "")):
         yield "the derivation description lacks the disclaimer"
@@ -272,8 +282,22 @@ def _pixels(dataset: Dataset, wanted: Mapping[str, object]) -> Iterator[str]:
             yield f"{keyword} is not {value}"
     samples = int(dataset.get("SamplesPerPixel") or 0)
     size = samples * int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
-    if len(dataset.get("PixelData") or b"") != size + size % 2:
+    if _pixel_bytes(dataset) != size + size % 2:
         yield "the pixel data does not have the size that rows and columns tell"
+
+
+def _pixel_bytes(dataset: Dataset) -> int | None:
+    """Length of the pixel data once it is native; None where it cannot be decoded."""
+    data = dataset.get("PixelData") or b""
+    meta = getattr(dataset, "file_meta", None) or Dataset()
+    syntax = meta.get("TransferSyntaxUID")
+    if syntax not in _DECODERS or not data:
+        return len(data)
+    try:
+        native, _ = get_decoder(syntax).as_buffer(dataset, raw=True, decoding_plugin=_DECODERS[syntax])
+    except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError):
+        return None
+    return len(native) + len(native) % 2
 
 
 def _absent(dataset: Dataset, type_1: tuple[str, ...], type_2: tuple[str, ...]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pydicom.sr.coding import Code
 from cxr_pacs.evidence.attributes import number, single, values
 from cxr_pacs.evidence.source import image_reference
 
-__all__ = ["image_library", "patient_orientation"]
+__all__ = ["image_library", "patient_orientation", "spacing"]
 
 _ORIENTATION: Final = re.compile(r"[APLRHF]{1,3}")
 _MODALITIES: Final = {"CR": codes.DCM.ComputedRadiography, "DX": codes.DCM.DigitalRadiography}
@@ -47,8 +47,8 @@ def _entry(header: Dataset) -> hd.sr.ImageContentItem | None:
     """Library entry of one image (TID 1601), with the descriptors of TID 1602 and TID 1603."""
     modality = _MODALITIES.get(single(header, "Modality"))
     rows, columns = number(header, "Rows"), number(header, "Columns")
-    orientation, spacing = patient_orientation(header), _spacing(header)
-    if not (modality and rows and columns and orientation and spacing):
+    orientation, distances = patient_orientation(header), spacing(header, "ImagerPixelSpacing")
+    if not (modality and rows and columns and orientation and distances):
         return None
     source = image_reference(header)
     entry = hd.sr.ImageContentItem(
@@ -64,20 +64,20 @@ def _entry(header: Dataset) -> hd.sr.ImageContentItem | None:
             hd.sr.NumContentItem(codes.DCM.PixelDataColumns, columns, _PIXELS, relationship_type=_CONTEXT),
             hd.sr.TextContentItem(codes.DCM.PatientOrientationRow, orientation[0], _CONTEXT),
             hd.sr.TextContentItem(codes.DCM.PatientOrientationColumn, orientation[1], _CONTEXT),
-            _millimetres(codes.DCM.HorizontalPixelSpacing, spacing[1]),
-            _millimetres(codes.DCM.VerticalPixelSpacing, spacing[0]),
+            _millimetres(codes.DCM.HorizontalPixelSpacing, distances[1]),
+            _millimetres(codes.DCM.VerticalPixelSpacing, distances[0]),
         ]
     )
     return entry
 
 
-def _spacing(header: Dataset) -> list[float]:
-    """Imager Pixel Spacing, row then column in mm; empty when it is missing or not two positive numbers."""
+def spacing(header: Dataset, keyword: str) -> list[float]:
+    """Row then column distance in `keyword`; empty when it is missing or not two positive numbers."""
     try:
-        spacing = [float(value) for value in values(header, "ImagerPixelSpacing")]
+        distances = [float(value) for value in values(header, keyword)]
     except ValueError:
         return []
-    return spacing if len(spacing) == 2 and all(0 < value < float("inf") for value in spacing) else []
+    return distances if len(distances) == 2 and all(0 < value < float("inf") for value in distances) else []
 
 
 def _millimetres(name: Code, value: float) -> hd.sr.NumContentItem:

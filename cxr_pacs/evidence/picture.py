@@ -1,6 +1,6 @@
 """The heatmap as a picture: radiograph, class activation map in colour, and a caption that says what it is.
 
-The caption stands below the radiograph, never on it. Everything is drawn at the size of the result: the
+The caption stands below the radiograph, never on it. Everything is drawn at the size of the result: a larger
 source is area-averaged first.
 """
 
@@ -21,7 +21,15 @@ from PIL import Image, ImageDraw, ImageFont
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.inference.findings import ClassScore
 
-__all__ = ["Caption", "HeatmapPicture", "render"]
+__all__ = [
+    "Caption",
+    "HeatmapPicture",
+    "overlay",
+    "paint",
+    "paint_at_source_size",
+    "render",
+    "render_at_source_size",
+]
 
 LONGEST_SIDE: Final = 1024
 # smaller radiographs are enlarged, so that radiograph and caption keep a sensible proportion
@@ -110,13 +118,53 @@ def render(picture: HeatmapPicture, caption: Caption) -> NDArray[np.uint8]:
     """
     _require_sound(picture)
     width, height, strip = _layout(picture, caption)
+    return _stacked(_painted(picture, width, height), strip, (strip.shape[1] - width) // 2)
+
+
+def render_at_source_size(picture: HeatmapPicture, caption: Caption) -> NDArray[np.uint8]:
+    """Draw `picture` pixel by pixel, with `caption` below it.
+
+    Returns
+    -------
+    uint8 ndarray, shape (height, width, 3)
+        RGB, as wide as the source or, if that is narrow, as the caption. The radiograph stands at the upper
+        left: each of its pixels has the row and column that it has in the source.
+
+    Raises
+    ------
+    EvidenceError
+        As `render`, but no caption is too long.
+    """
+    _require_sound(picture)
+    rows, columns = picture.pixels.shape
+    strip = _strip(max(columns, NARROWEST), caption, lit=_is_lit(picture))
+    return _stacked(_painted(picture, columns, rows), strip, 0)
+
+
+def paint(picture: HeatmapPicture) -> NDArray[np.uint8]:
+    """Draw `picture` without a word: uint8 [height, width, 3] as `render`, the radiograph alone."""
+    _require_sound(picture)
+    return _painted(picture, *_fitted(picture))
+
+
+def paint_at_source_size(picture: HeatmapPicture) -> NDArray[np.uint8]:
+    """Draw `picture` without a word, pixel by pixel: uint8 [rows, columns, 3]."""
+    _require_sound(picture)
+    rows, columns = picture.pixels.shape
+    return _painted(picture, columns, rows)
+
+
+def _painted(picture: HeatmapPicture, width: int, height: int) -> NDArray[np.uint8]:
     grey, share = _resized(picture.pixels, width, height), _resized(picture.saliency, width, height)
     # what is not finite in the source stays so in every average that it enters
     if not (np.isfinite(grey).all() and np.isfinite(share).all()):
         raise EvidenceError("a heatmap cannot be drawn from values that are not finite")
-    radiograph = overlay(grey, share)
+    return overlay(grey, share)
+
+
+def _stacked(radiograph: NDArray[np.uint8], strip: NDArray[np.uint8], left: int) -> NDArray[np.uint8]:
+    height, width, _ = radiograph.shape
     canvas = np.zeros((height + strip.shape[0], strip.shape[1], 3), np.uint8)
-    left = (strip.shape[1] - width) // 2
     canvas[:height, left : left + width] = radiograph
     canvas[height:] = strip
     return canvas
@@ -166,10 +214,8 @@ def _layout(picture: HeatmapPicture, caption: Caption) -> tuple[int, int, NDArra
     """Width and height of the radiograph in the result, and the caption drawn for it."""
     rows, columns = picture.pixels.shape
     square_rows = rows * picture.aspect
-    longest = max(columns, square_rows)
-    scale = min(max(longest, SHORTEST_LONG_SIDE), LONGEST_SIDE) / longest
-    lit = bool(picture.saliency.max() > _FLOOR)
-    width, height = _scaled(columns, scale), _scaled(square_rows, scale)
+    lit = _is_lit(picture)
+    width, height = _fitted(picture)
     strip = _strip(max(width, NARROWEST), caption, lit=lit)
     # a narrower radiograph may need a taller caption, so the fit is found step by step
     while height + strip.shape[0] > LONGEST_SIDE:
@@ -181,6 +227,19 @@ def _layout(picture: HeatmapPicture, caption: Caption) -> tuple[int, int, NDArra
         width = _scaled(columns, height / square_rows)
         strip = _strip(max(width, NARROWEST), caption, lit=lit)
     return width, height, strip
+
+
+def _fitted(picture: HeatmapPicture) -> tuple[int, int]:
+    """Width and height of the radiograph, with square pixels, that fit the longest side."""
+    rows, columns = picture.pixels.shape
+    square_rows = rows * picture.aspect
+    longest = max(columns, square_rows)
+    scale = min(max(longest, SHORTEST_LONG_SIDE), LONGEST_SIDE) / longest
+    return _scaled(columns, scale), _scaled(square_rows, scale)
+
+
+def _is_lit(picture: HeatmapPicture) -> bool:
+    return bool(picture.saliency.max() > _FLOOR)
 
 
 def _scaled(length: float, scale: float) -> int:
@@ -201,7 +260,7 @@ def _resized(values: NDArray[np.float32], width: int, height: int) -> NDArray[np
 
 def _strip(width: int, caption: Caption, *, lit: bool) -> NDArray[np.uint8]:
     """Draw the caption, `width` pixels wide, with the colour scale or, for a dark map, a sentence instead."""
-    size = 13 if width < 640 else 15
+    size = 13 if width < 640 else max(15, width // 68)  # 15 at 1024, and as legible in a larger picture
     margin, leading = size, round(size * 1.45)
     plain, bold = _font("DejaVuSans.ttf", size), _font("DejaVuSans-Bold.ttf", size)
     legend = caption.colours if lit else caption.dark
@@ -226,7 +285,7 @@ def _draw_scale(strip: Image.Image, font: ImageFont.FreeTypeFont, origin: tuple[
     """Draw the colours as they look over mid-grey, with ticks in per cent."""
     left, top = origin
     size = round(font.size)
-    length = min(360, strip.width - 4 * size)
+    length = min(max(360, 24 * size), strip.width - 4 * size)
     share = np.tile(np.linspace(0, 1, length, dtype=np.float32), (size - 2, 1))
     strip.paste(Image.fromarray(overlay(np.full_like(share, 0.5), share)), (left, top + 2))
     draw = ImageDraw.Draw(strip)

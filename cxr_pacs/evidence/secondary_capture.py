@@ -1,13 +1,14 @@
 """The heatmap as an RGB Secondary Capture (PS3.3 A.8.1): for people, beside the report for machines.
 
-Its pixels are resampled, so it carries no spacing: nobody can measure on it.
+Usually its pixels are resampled, so that it carries no spacing: nobody can measure on it.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,20 +23,46 @@ from pydicom.uid import (
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes, words
-from cxr_pacs.evidence.attributes import required_uid, single, values
+from cxr_pacs.evidence.attributes import number, required_uid, single, values
+from cxr_pacs.evidence.encoding import Encoding, encode
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
-from cxr_pacs.evidence.image_library import patient_orientation
-from cxr_pacs.evidence.picture import Caption, HeatmapPicture, render
+from cxr_pacs.evidence.image_library import patient_orientation, spacing
+from cxr_pacs.evidence.picture import (
+    Caption,
+    HeatmapPicture,
+    paint,
+    paint_at_source_size,
+    render,
+    render_at_source_size,
+)
 from cxr_pacs.evidence.provenance import DISCLAIMER, Output, common_modules, settle_character_set
 from cxr_pacs.evidence.source import ReadInstance, image_reference
 from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassScore, Findings
 
-__all__ = ["SERIES_NUMBER", "describe_compression", "heatmap", "heatmap_uid", "instance_number"]
+__all__ = [
+    "SERIES_NUMBER",
+    "HeatmapStyle",
+    "describe_compression",
+    "heatmap",
+    "heatmap_uid",
+    "heatmap_without_text",
+    "instance_number",
+]
 
 SERIES_NUMBER: Final = 9002
 SERIES_DESCRIPTION: Final = "AI CXR heatmap - not for primary diagnosis"
 
+_WITHOUT_TEXT_FROM: Final = 10_000
+# what tells the distance of pixels, best first, and where a Secondary Capture says it
+_SPACINGS: Final = MappingProxyType(
+    {
+        "PixelSpacing": "PixelSpacing",
+        "ImagerPixelSpacing": "PixelSpacing",
+        "NominalScannedPixelSpacing": "NominalScannedPixelSpacing",
+        "PixelAspectRatio": "PixelAspectRatio",
+    }
+)
 _LOSSY_SYNTAXES: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 # DS and CS (PS3.5 6.2)
 _LOSSY_DETAILS: Final = MappingProxyType(
@@ -46,8 +73,30 @@ _LOSSY_DETAILS: Final = MappingProxyType(
 )
 
 
-def heatmap(instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp) -> FileDataset:
-    """Secondary Capture of the radiograph with the map of one class over it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeatmapStyle:
+    """How large a heatmap is, and how its pixels are encoded.
+
+    Attributes
+    ----------
+    size : str
+        ``1024``: no side is longer, and there is no spacing. ``source``: pixel by pixel as the source, with
+        its spacing.
+    encoding : str
+        Lossless in any case: ``native`` is not compressed.
+    """
+
+    size: Literal["1024", "source"] = "1024"
+    encoding: Encoding = "native"
+
+
+USUAL: Final = HeatmapStyle()
+
+
+def heatmap(
+    instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp, style: HeatmapStyle = USUAL
+) -> FileDataset:
+    """Secondary Capture of the radiograph with the map of one class over it, and words below.
 
     Parameters
     ----------
@@ -57,30 +106,67 @@ def heatmap(instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp) -> Fi
         Its pixels as displayed, and the map.
     stamp : Stamp
         Pins UIDs and times: the same arguments give the same bytes.
+    style : HeatmapStyle
 
     Raises
     ------
     EvidenceError
         The source cannot be referenced, the class is not among its findings or has no code, or the picture is
-        unsound.
+        unsound, or not that of its source where the source's size is wanted.
 
     References
     ----------
-    PS3.3 C.8.6.1 and C.8.6.2 (SC Equipment, SC Image), C.7.6.1 (General Image), C.7.6.3 (Image Pixel);
-    PS3.16 CID 7202, CID 7180.
+    PS3.3 C.8.6.1 and C.8.6.2 (SC Equipment, SC Image), C.7.6.1 (General Image), C.7.6.3 (Image Pixel), 10.7
+    (spacing); PS3.16 CID 7202, CID 7180.
     """
     findings, shown = instance.findings, picture.shown
-    if shown not in findings.scores:
+    uid = heatmap_uid(instance.header, findings, shown, stamp)
+    dataset = _capture(instance, shown, uid, stamp, style)
+    caption = _caption(shown, findings, stamp.language)
+    draw = render if style.size == "1024" else render_at_source_size
+    _set_picture(dataset, instance.header, picture, draw(picture, caption), style)
+    return dataset
+
+
+def heatmap_without_text(
+    instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp, style: HeatmapStyle = USUAL
+) -> FileDataset:
+    """Second Secondary Capture in the series of `heatmap`: the same picture without a word in it.
+
+    What it is stands in its header alone. Parameters and errors are those of `heatmap`.
+    """
+    shown = picture.shown
+    kind = f"heatmap-without-text|{shown.head}|{shown.label}"
+    source = required_uid(instance.header, "SOPInstanceUID")
+    uid = instance_uid(stamp, [source], instance.findings.model.digest, kind)
+    dataset = _capture(instance, shown, uid, stamp, style)
+    # behind the heatmaps with text, in the same order
+    dataset.InstanceNumber = min(int(dataset.InstanceNumber) + _WITHOUT_TEXT_FROM, (1 << 31) - 1)
+    draw = paint if style.size == "1024" else paint_at_source_size
+    _set_picture(dataset, instance.header, picture, draw(picture), style)
+    return dataset
+
+
+def heatmap_uid(header: Dataset, findings: Findings, shown: ClassScore, stamp: Stamp) -> UID:
+    """SOP Instance UID of the heatmap of class `shown` made from the image of `header`."""
+    source = required_uid(header, "SOPInstanceUID")
+    return instance_uid(stamp, [source], findings.model.digest, f"heatmap|{shown.head}|{shown.label}")
+
+
+def _capture(
+    instance: ReadInstance, shown: ClassScore, uid: UID, stamp: Stamp, style: HeatmapStyle
+) -> FileDataset:
+    """Everything but the picture."""
+    header, model = instance.header, instance.findings.model
+    if shown not in instance.findings.scores:
         raise EvidenceError(f"the findings hold no score {shown.head}/{shown.label} as the heatmap shows it")
-    header, model = instance.header, findings.model
+    study = required_uid(header, "StudyInstanceUID")
     dataset = common_modules(
         header,
         Output(
             sop_class_uid=SecondaryCaptureImageStorage,
-            sop_instance_uid=heatmap_uid(header, findings, shown, stamp),
-            series_instance_uid=series_uid(
-                stamp, required_uid(header, "StudyInstanceUID"), model.digest, "heatmap"
-            ),
+            sop_instance_uid=uid,
+            series_instance_uid=series_uid(stamp, study, model.digest, "heatmap"),
             modality="OT",
             series_description=SERIES_DESCRIPTION,
             series_number=SERIES_NUMBER,
@@ -90,16 +176,9 @@ def heatmap(instance: ReadInstance, picture: HeatmapPicture, stamp: Stamp) -> Fi
         stamp,
     )
     _describe_capture(dataset)
-    _describe_derivation(dataset, instance, shown)
-    _set_pixels(dataset, render(picture, _caption(shown, findings, stamp.language)))
+    _describe_derivation(dataset, instance, shown, style)
     settle_character_set(dataset, header)
     return dataset
-
-
-def heatmap_uid(header: Dataset, findings: Findings, shown: ClassScore, stamp: Stamp) -> UID:
-    """SOP Instance UID of the heatmap of class `shown` made from the image of `header`."""
-    source = required_uid(header, "SOPInstanceUID")
-    return instance_uid(stamp, [source], findings.model.digest, f"heatmap|{shown.head}|{shown.label}")
 
 
 def instance_number(header: Dataset) -> int:
@@ -119,15 +198,18 @@ def _describe_capture(dataset: Dataset) -> None:
     dataset.BodyPartExamined = "CHEST"
 
 
-def _describe_derivation(dataset: Dataset, instance: ReadInstance, shown: ClassScore) -> None:
+def _describe_derivation(
+    dataset: Dataset, instance: ReadInstance, shown: ClassScore, style: HeatmapStyle
+) -> None:
     header, model = instance.header, instance.findings.model
+    way = "resampled" if style.size == "1024" else "pixel by pixel"
     source = image_reference(header)
     source.PurposeOfReferenceCodeSequence = [codes.item(codes.SOURCE_IMAGE)]
     dataset.SourceImageSequence = [source]
     dataset.DerivationCodeSequence = [codes.item(codes.CLASS_ACTIVATION)]
     dataset.DerivationDescription = (
         f"Class activation map of class {shown.label} of head {shown.head}, from the last feature map of "
-        f"{model.name} {model.version}, painted over the displayed radiograph, resampled. {DISCLAIMER}."
+        f"{model.name} {model.version}, painted over the displayed radiograph, {way}. {DISCLAIMER}."
     )[:1024]
     dataset.PatientOrientation = patient_orientation(header)
     describe_compression(dataset, header)
@@ -152,7 +234,15 @@ def _was_lossy(header: Dataset) -> bool:
     return single(header, "LossyImageCompression") == "01" or syntax in _LOSSY_SYNTAXES
 
 
-def _set_pixels(dataset: Dataset, pixels: NDArray[np.uint8]) -> None:
+def _set_picture(
+    dataset: FileDataset,
+    header: Dataset,
+    picture: HeatmapPicture,
+    pixels: NDArray[np.uint8],
+    style: HeatmapStyle,
+) -> None:
+    if style.size == "source":
+        _keep_geometry(dataset, header, picture)
     dataset.SamplesPerPixel = 3
     dataset.PhotometricInterpretation = "RGB"
     dataset.PlanarConfiguration = 0
@@ -163,6 +253,21 @@ def _set_pixels(dataset: Dataset, pixels: NDArray[np.uint8]) -> None:
     # PS3.5 8.1.1: an odd number of bytes is padded
     dataset.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)
     dataset["PixelData"].VR = "OB"
+    encode(dataset, pixels, style.encoding)
+
+
+def _keep_geometry(dataset: Dataset, header: Dataset, picture: HeatmapPicture) -> None:
+    """Say that nothing was moved, and how far apart the pixels are, as the source says it (PS3.3 10.7)."""
+    shape = (number(header, "Rows"), number(header, "Columns"))
+    if picture.pixels.shape != shape:
+        raise EvidenceError(
+            f"a heatmap of its source's size needs its {shape} pixels, not {picture.pixels.shape}"
+        )
+    dataset.SourceImageSequence[0].SpatialLocationsPreserved = "YES"
+    for keyword, target in _SPACINGS.items():
+        if spacing(header, keyword):
+            setattr(dataset, target, values(header, keyword))
+            return
 
 
 def _caption(shown: ClassScore, findings: Findings, language: Language) -> Caption:

@@ -40,7 +40,7 @@ class Reading:
     quality : tuple of str
         Remarks on the image, one sentence each.
     beside : tuple of FileDataset
-        Segmentation and presentation state of the same map, where the settings want them.
+        Second picture, segmentation and presentation state of the same map, where the settings want them.
     """
 
     decision: Decision
@@ -67,6 +67,8 @@ class Reader:
         self._namespace = settings.site.uid_namespace
         self._output_digest = settings.output_digest()
         self._language = settings.evidence.language
+        self._style = evidence.HeatmapStyle(size=settings.heatmap.size, encoding=settings.heatmap.encoding)
+        self._second_picture = settings.heatmap.second_without_text
         self._objects = settings.objects
         self._engine = engine
 
@@ -119,7 +121,9 @@ class Reader:
             )
             picture = _picture(instance.findings, image, geometry, analysis)
             stamp = self._stamp(made_at)
-            heatmap = None if picture is None else _checked(evidence.heatmap(instance, picture, stamp))
+            heatmap = (
+                None if picture is None else _checked(evidence.heatmap(instance, picture, stamp, self._style))
+            )
             beside = () if picture is None else self._beside_heatmap(instance, picture, stamp)
         except UnreadablePixels as error:
             return Reading(decision=_hold("pixels", str(error)), header=dataset)
@@ -137,7 +141,8 @@ class Reader:
     def _beside_heatmap(
         self, instance: evidence.ReadInstance, picture: evidence.HeatmapPicture, stamp: evidence.Stamp
     ) -> tuple[FileDataset, ...]:
-        wanted = {
+        wanted: Mapping[Callable[..., FileDataset | None], bool] = {
+            functools.partial(evidence.heatmap_without_text, style=self._style): self._second_picture,
             evidence.segmentation: self._objects.segmentation,
             evidence.presentation_state: self._objects.presentation_state,
         }

@@ -145,7 +145,7 @@ def _acceptance(settings: Settings) -> tuple[str, ...]:
 
 
 def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str, ...]:
-    contexts = (
+    contexts = dict.fromkeys(
         (made.SOPClassUID.name, made.SOPClassUID, UID(transfer).name, transfer)
         for made in objects
         for transfer in storage.proposed_context(

@@ -32,7 +32,7 @@ def created_objects(objects: Sequence[FileDataset]) -> str:
         "the same object.",
         table(
             ("IOD", "SOP class UID", "Modality", "Series Number", "Series Description", "Transfer syntax"),
-            (
+            dict.fromkeys(
                 (
                     made.SOPClassUID.name,
                     made.SOPClassUID,
@@ -44,7 +44,8 @@ def created_objects(objects: Sequence[FileDataset]) -> str:
                 for made in objects
             ),
         ),
-        *(named(made.SOPClassUID.name, 4, _template(made), _modules(made)) for made in objects),
+        # two pictures of one series are one kind
+        *dict.fromkeys(named(made.SOPClassUID.name, 4, _template(made), _modules(made)) for made in objects),
     )
 
 
