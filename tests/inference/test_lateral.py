@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -90,6 +90,7 @@ def test_specks_do_not_hide_the_lungs():
     assert side(spots((5, 2, 1)), lungs(LEFT, RIGHT, (slice(2, 8), slice(140, 150)))) == "left"
 
 
+@settings(deadline=None, max_examples=40)
 @given(arrays(np.float32, (10, 10), elements=st.floats(0, 1, width=32)))
 def test_a_mirrored_picture_has_the_mirrored_side(cells):
     mirrored = {"left": "right", "right": "left", "both": "both", None: None}
