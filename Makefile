@@ -1,5 +1,5 @@
 # make demo [ARCHIVE=orthanc]   three radiographs through the gateway into an archive, and what came back
-# make test                     the whole test suite, with DCMTK, dicom3tools, Orthanc and PostgreSQL
+# make test                     the whole test suite, with DCMTK, dicom3tools, pixelmed, Orthanc and PostgreSQL
 # make lint                     style, types, import contracts
 # make bench                    how long one study takes, and where the time goes
 # make venv                     only the virtual environment
@@ -17,6 +17,7 @@ STAMP := $(VENV)/.installed
 DCMTK := storescu=dcmtk
 ORTHANC := Orthanc=orthanc
 DICOM3TOOLS := dciodvfy=dicom3tools
+PIXELMED := java=default-jre-headless /usr/share/java/pixelmed.jar=libpixelmed-java
 POSTGRESQL := pg_ctlcluster=postgresql
 
 .PHONY: demo test lint bench venv
@@ -29,7 +30,7 @@ endif
 	$(BIN)/python -m demo.run --archive $(ARCHIVE)
 
 test: $(STAMP)
-	.ci/need $(DCMTK) $(ORTHANC) $(DICOM3TOOLS) $(POSTGRESQL)
+	.ci/need $(DCMTK) $(ORTHANC) $(DICOM3TOOLS) $(PIXELMED) $(POSTGRESQL)
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)

@@ -1,4 +1,4 @@
-"""Real peers for the acceptance tests: DCMTK, Orthanc, archives, a modality, and the gateway as a process.
+"""Real peers for the tests: DCMTK, Orthanc, archives, a modality, validators, and the gateway as a process.
 
 A program that is not installed is an error that names its package, never a skipped test.
 """
@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pydicom.uid import (
@@ -37,7 +38,6 @@ from demo.orthanc import Orthanc, OrthancInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from pydicom import FileDataset
     from pynetdicom.association import Association
@@ -56,22 +56,28 @@ __all__ = [
     "StubbornArchive",
     "associated",
     "c_store",
+    "dcentvfy",
+    "dciodvfy",
     "dcmtk",
     "deliveries",
     "eventually",
     "free_port",
     "instances",
     "of_modality",
+    "pixelmed",
     "request",
     "send",
     "storescu",
 ]
 
 _PACKAGES = {
+    "dcentvfy": "dicom3tools",
     "dciodvfy": "dicom3tools",
     "dcmdump": "dcmtk",
+    "dsr2html": "dcmtk",
     "dsrdump": "dcmtk",
     "echoscu": "dcmtk",
+    "java": "default-jre-headless",
     "storescp": "dcmtk",
     "storescu": "dcmtk",
 }
@@ -87,10 +93,15 @@ _PROPOSE = {
     JPEG2000Lossless: "-xv",
 }
 _POLL = 0.05
+_PIXELMED = Path("/usr/share/java/pixelmed.jar")
+# Its templates are style sheets, larger than Java's own limits on them.
+_UNLIMITED = [f"-Djdk.xml.xpath{limit}OpLimit=0" for limit in ("Expr", "Total")] + [
+    "-Djdk.xml.xpathExprGrpLimit=0"
+]
 
 
 def dcmtk(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a program of DCMTK or dicom3tools to its end; the caller looks at `returncode`."""
+    """Run DCMTK's program, or another of `_PACKAGES`, to its end; the caller looks at `returncode`."""
     return subprocess.run(
         [_find(program), *map(str, arguments)],
         capture_output=True,
@@ -106,6 +117,37 @@ def _find(program: str) -> str:
     if path is None:
         raise RuntimeError(f"{program} is not installed: apt-get install {_PACKAGES[program]}")
     return path
+
+
+def dciodvfy(path: Path) -> list[str]:
+    """Errors and warnings of dicom3tools about one object."""
+    lines = _said(dcmtk("dciodvfy", path))
+    # The name of the IOD stands alone on its line: without it nothing was validated.
+    assert any(line and " " not in line for line in lines), lines
+    return [line for line in lines if line.startswith(("Error", "Warning"))]
+
+
+def dcentvfy(paths: Sequence[Path]) -> list[str]:
+    """Errors and warnings of dicom3tools about objects that share patients, studies and series."""
+    result = dcmtk("dcentvfy", *paths)
+    assert result.returncode == 0, result.stderr
+    return [line for line in _said(result) if line.startswith(("Error", "Warning"))]
+
+
+def pixelmed(path: Path) -> list[str]:
+    """What pixelmed's validator says of a structured report: what it knows of it, errors and warnings."""
+    if not _PIXELMED.exists():
+        raise RuntimeError(f"{_PIXELMED} is not installed: apt-get install libpixelmed-java")
+    # A machine that lives for seconds: no second compiler, no parallel collector.
+    brief = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    validator = ["-cp", _PIXELMED, "com.pixelmed.validate.DicomSRValidator"]
+    result = dcmtk("java", *brief, *_UNLIMITED, *validator, path)
+    assert result.returncode == 0, result.stderr
+    return _said(result)
+
+
+def _said(result: subprocess.CompletedProcess[str]) -> list[str]:
+    return (result.stdout + result.stderr).splitlines()
 
 
 def storescu(
