@@ -9,12 +9,19 @@ import warnings
 from collections.abc import Sequence
 
 from cxr_pacs import __version__
-from cxr_pacs.cli import analyse, conformance, serve, show
+from cxr_pacs.cli import analyse, conformance, serve, show, status, why
 from cxr_pacs.errors import ConfigurationError
 
 __all__ = ["main"]
 
-_COMMANDS = {"serve": serve, "analyse": analyse, "show": show, "conformance": conformance}
+_COMMANDS = {
+    "serve": serve,
+    "status": status,
+    "why": why,
+    "analyse": analyse,
+    "show": show,
+    "conformance": conformance,
+}
 
 # Exit status of a command that the site's settings or installation prevent.
 CONFIGURATION_STATUS = 2

@@ -19,6 +19,7 @@ from cxr_pacs.errors import NothingToShow, UnreadablePixels
 from cxr_pacs.evidence.header_facts import Facts
 from cxr_pacs.evidence.plain import items_of, plain
 from cxr_pacs.gateway import ledger
+from cxr_pacs.gateway.looking import looking
 from cxr_pacs.settings import Settings
 
 __all__ = ["StudyResults", "find_study", "is_document", "is_picture", "is_presentation", "png", "read_object"]
@@ -124,25 +125,20 @@ def find_study(settings: Settings, study_uid: str) -> StudyResults:
     ConfigurationError
         The ledger cannot be opened.
     """
-    _require_ledger(settings)
-    opened = ledger.open_ledger(settings.database_url)
-    try:
-        with opened.begin() as connection:
-            study = connection.execute(
-                sa.select(ledger.study).where(ledger.study.c.study_instance_uid == study_uid)
-            ).first()
-            if study is None:
-                raise NothingToShow(
-                    f"no file and no study of this gateway is called {study_uid}: nothing of it was received"
-                )
-            received = connection.execute(
-                sa.select(ledger.instance)
-                .where(ledger.instance.c.study_id == study.id)
-                .order_by(ledger.instance.c.id)
-            ).all()
-            results = opened.study_results(connection, study.id)
-    finally:
-        opened.engine.dispose()
+    with looking(settings) as (opened, connection):
+        study = connection.execute(
+            sa.select(ledger.study).where(ledger.study.c.study_instance_uid == study_uid)
+        ).first()
+        if study is None:
+            raise NothingToShow(
+                f"no file and no study of this gateway is called {study_uid}: nothing of it was received"
+            )
+        received = connection.execute(
+            sa.select(ledger.instance)
+            .where(ledger.instance.c.study_id == study.id)
+            .order_by(ledger.instance.c.id)
+        ).all()
+        results = opened.study_results(connection, study.id)
     objects, lines = [], list(_received(received, study.problem))
     for path in (settings.spool.path / result.file for result in results):
         try:
@@ -150,15 +146,6 @@ def find_study(settings: Settings, study_uid: str) -> StudyResults:
         except NothingToShow as error:
             lines.append(("Lost", str(error)))
     return _sorted(objects, Facts(heading="Received", lines=tuple(lines)))
-
-
-def _require_ledger(settings: Settings) -> None:
-    """Refuse to look where no ledger is: opening it would make it."""
-    url = sa.make_url(settings.database_url)
-    if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).is_file()):
-        raise NothingToShow(
-            f"there is no ledger at {url.database}: name the gateway's settings with --config, or start it"
-        )
 
 
 def _received(rows: Sequence[sa.Row[tuple[object, ...]]], problem: str | None) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,71 @@
+"""Tell how the gateway stands: what waits, what needs a person, how each destination answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from cxr_pacs import dimse
+from cxr_pacs.cli.times import moment, since
+from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway.looking import looking
+from cxr_pacs.gateway.standing import DestinationStanding, Standing, standing
+from cxr_pacs.settings import Settings, load_settings
+
+__all__ = ["configure", "run"]
+
+WELL, ERROR, NEEDS_A_PERSON = 0, 1, 3
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (TOML) of the gateway")
+    parser.add_argument("--json", action="store_true", help="for a monitor; times in seconds since the epoch")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print it; 0, 3 where something needs a person, 1 where there is no ledger."""
+    settings = load_settings(options.config) if options.config else Settings()
+    try:
+        with looking(settings) as (_, connection):
+            found = standing(connection, settings, lambda peer: dimse.echo(settings.dicom.ae_title, peer))
+    except NothingToShow as error:
+        print(f"cxr-pacs: {error}", file=sys.stderr)
+        return ERROR
+    if options.json:
+        print(json.dumps(asdict(found) | {"needs_a_person": found.needs_a_person}, indent=1))
+    else:
+        print("\n".join(_lines(found, time.time())))
+    return NEEDS_A_PERSON if found.needs_a_person else WELL
+
+
+def _lines(found: Standing, now: float) -> Iterator[str]:
+    yield f"studies       {found.studies}; {found.without_report} without the report that they should have"
+    decided = found.decided
+    yield (
+        f"instances     {decided['accept']} accepted, {decided['skip']} skipped, {decided['hold']} held, "
+        f"{decided['refuse']} refused"
+    )
+    waiting = f"{found.waiting} for their analysis, {found.unreported} for their report"
+    if found.oldest_waiting is not None:
+        waiting += f"; the first came {moment(found.oldest_waiting)} ({since(found.oldest_waiting, now)} ago)"
+    yield f"waiting       {waiting}"
+    for one in found.destinations:
+        yield from _destination(one, now)
+    if not found.destinations:
+        yield "destinations  none: results stay in the spool"
+
+
+def _destination(one: DestinationStanding, now: float) -> Iterator[str]:
+    yield f"{one.name:<13} {'answers' if one.problem is None else one.problem}"
+    yield f"{'':<13} {one.delivered} delivered, {one.waiting} waiting, {one.parked} parked"
+    if one.oldest_waiting is not None and one.next_try is not None:
+        waited = since(one.oldest_waiting, now)
+        yield f"{'':<13} the first waits for {waited}; next try {moment(one.next_try)}"
+    if one.last_reason:
+        yield f"{'':<13} {one.last_reason}"

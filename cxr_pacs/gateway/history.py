@@ -1,0 +1,156 @@
+"""The whole history of a study in sentences: what came, what was decided, made and sent, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway.ledger import delivery, instance, result, study
+
+__all__ = ["Event", "History", "study_history"]
+
+_KINDS = {
+    "SR": "report",
+    "SC": "heatmap",
+    "SG": "segmentation",
+    "PS": "presentation state",
+    "KO": "key object selection",
+    "TX": "plain report",
+}
+_DECIDED = {"accept": "accepted", "skip": "skipped", "hold": "held", "refuse": "refused"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A sentence, and when it happened: seconds since the epoch, or None where the ledger does not say."""
+
+    at: float | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """One study.
+
+    Attributes
+    ----------
+    study_instance_uid : str
+    events : tuple of Event
+        What came, then what was made of it, then what became of each delivery.
+    conclusion : str
+        Why the study stands as it does, in one sentence.
+    done : bool
+        Whether nothing more will happen and nothing is stuck.
+    """
+
+    study_instance_uid: str
+    events: tuple[Event, ...]
+    conclusion: str
+    done: bool
+
+
+def study_history(connection: sa.Connection, uid: str) -> History:
+    """
+    Tell the history of the study `uid`, or of the study that the instance `uid` belongs to.
+
+    Raises
+    ------
+    NothingToShow
+        Nothing of that UID was received.
+    """
+    row = connection.execute(
+        sa.select(study)
+        .outerjoin(instance, instance.c.study_id == study.c.id)
+        .where(sa.or_(study.c.study_instance_uid == uid, instance.c.sop_instance_uid == uid))
+    ).first()
+    if row is None:
+        raise NothingToShow(
+            f"no study and no instance of this gateway is called {uid}: nothing of it was received"
+        )
+    instances = _rows(connection, sa.select(instance).where(instance.c.study_id == row.id))
+    results = _rows(connection, sa.select(result).where(result.c.study_id == row.id))
+    deliveries = _rows(
+        connection,
+        sa.select(delivery, result.c.kind)
+        .join(result, result.c.id == delivery.c.result_id)
+        .where(result.c.study_id == row.id),
+    )
+    conclusion, done = _conclusion(row.problem, instances, results, deliveries)
+    return History(
+        study_instance_uid=row.study_instance_uid,
+        events=(*map(_came, instances), *map(_made, results), *map(_sent, deliveries)),
+        conclusion=conclusion,
+        done=done,
+    )
+
+
+def _rows(
+    connection: sa.Connection, query: sa.Select[tuple[object, ...]]
+) -> list[sa.Row[tuple[object, ...]]]:
+    return list(connection.execute(query.order_by(query.selected_columns[0])).all())
+
+
+def _came(row: sa.Row[tuple[object, ...]]) -> Event:
+    fate = f"{_DECIDED[row.decision]}: {row.reason}" if row.decision else "its analysis is not done yet."
+    return Event(
+        at=row.received_at, sentence=f"Instance {row.sop_instance_uid} came from {row.source}; {fate}"
+    )
+
+
+def _made(row: sa.Row[tuple[object, ...]]) -> Event:
+    of = f" of {len(row.sources)} instance(s)" if row.sources else ""
+    return Event(at=None, sentence=f"A {_KINDS[row.kind]}{of} was made: {row.sop_instance_uid}.")
+
+
+def _sent(row: sa.Row[tuple[object, ...]]) -> Event:
+    what = f"The {_KINDS[row.kind]} for {row.destination}"
+    if row.state == "delivered":
+        return Event(at=row.finished_at, sentence=f"{what} was taken by it at attempt {row.attempts}.")
+    if row.state == "parked":
+        return Event(
+            at=row.finished_at, sentence=f"{what} was parked after {row.attempts} attempt(s): {row.reason}"
+        )
+    last = (
+        f"after {row.attempts} failed attempt(s), the last: {row.reason}"
+        if row.attempts
+        else "for its first attempt"
+    )
+    return Event(at=row.next_at, sentence=f"{what} is next tried then, {last}.")
+
+
+def _conclusion(
+    problem: str | None,
+    instances: list[sa.Row[tuple[object, ...]]],
+    results: list[sa.Row[tuple[object, ...]]],
+    deliveries: list[sa.Row[tuple[object, ...]]],
+) -> tuple[str, bool]:
+    """Say why the study stands as it does, the worst first; and whether that is the end."""
+    for sentence in _unfinished(problem, instances, deliveries):
+        return sentence, False
+    if not any(row.kind == "SR" for row in results):
+        return "No report was made, since no instance was accepted.", True
+    if not deliveries:
+        return "The results stay in the spool, since there was no destination when they were made.", True
+    return f"All {len(deliveries)} deliveries were taken.", True
+
+
+def _unfinished(
+    problem: str | None,
+    instances: list[sa.Row[tuple[object, ...]]],
+    deliveries: list[sa.Row[tuple[object, ...]]],
+) -> Iterator[str]:
+    if problem:
+        yield f"There is no report, or none of the newest images: {problem}"
+    if held := [row for row in instances if row.decision == "hold"]:
+        yield f"{len(held)} instance(s) are held and need a person."
+    if parked := [row for row in deliveries if row.state == "parked"]:
+        yield f"{len(parked)} of {len(deliveries)} deliveries are parked and need a person."
+    if waiting := [row for row in instances if row.decision is None]:
+        yield f"The analysis of {len(waiting)} instance(s) is not done yet."
+    if any(row.decision == "accept" and not row.reported for row in instances):
+        yield "The report waits for the end of the study's quiet period."
+    if waiting := [row for row in deliveries if row.state == "waiting"]:
+        yield f"{len(waiting)} of {len(deliveries)} deliveries wait for their next attempt."

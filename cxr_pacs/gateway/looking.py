@@ -1,0 +1,39 @@
+"""The ledger opened to look at, beside a gateway that may be running."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway.ledger import Ledger, open_ledger
+from cxr_pacs.settings import Settings
+
+__all__ = ["looking"]
+
+
+@contextmanager
+def looking(settings: Settings) -> Iterator[tuple[Ledger, sa.Connection]]:
+    """Open the ledger of `settings` for the length of a look.
+
+    Raises
+    ------
+    NothingToShow
+        There is none yet: opening it would make it.
+    ConfigurationError
+        It cannot be opened.
+    """
+    url = sa.make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).is_file()):
+        raise NothingToShow(
+            f"there is no ledger at {url.database}: name the gateway's settings with --config, or start it"
+        )
+    ledger = open_ledger(settings.database_url)
+    try:
+        with ledger.begin() as connection:
+            yield ledger, connection
+    finally:
+        ledger.engine.dispose()

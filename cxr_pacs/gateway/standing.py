@@ -1,0 +1,147 @@
+"""How the gateway stands: what waits and since when, what needs a person, how each destination answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from cxr_pacs import dimse
+from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable
+from cxr_pacs.gateway.ledger import delivery, instance, study
+from cxr_pacs.settings import Settings
+
+__all__ = ["DestinationStanding", "Standing", "standing"]
+
+_DECISIONS = ("accept", "skip", "hold", "refuse")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationStanding:
+    """One destination, of the settings or of the ledger alone.
+
+    Attributes
+    ----------
+    name : str
+    problem : str or None
+        Why a C-ECHO failed, or that the settings do not know it; None where it answers.
+    delivered, waiting, parked : int
+        Objects.
+    oldest_waiting, next_try : float or None
+        Seconds since the epoch.
+    last_reason : str or None
+        Why the object that waits longest waits.
+    """
+
+    name: str
+    problem: str | None
+    delivered: int
+    waiting: int
+    parked: int
+    oldest_waiting: float | None
+    next_try: float | None
+    last_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The whole gateway.
+
+    Attributes
+    ----------
+    studies : int
+    without_report : int
+        Studies whose report could not be built.
+    waiting : int
+        Instances whose analysis is not done.
+    oldest_waiting : float or None
+        When the first of these came, seconds since the epoch.
+    unreported : int
+        Accepted instances that no report says yet.
+    decided : dict
+        Count of instances for each of accept, skip, hold and refuse.
+    destinations : tuple of DestinationStanding
+    """
+
+    studies: int
+    without_report: int
+    waiting: int
+    oldest_waiting: float | None
+    unreported: int
+    decided: dict[str, int]
+    destinations: tuple[DestinationStanding, ...]
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether something stands that will not go on by itself."""
+        stuck = any(one.parked or one.problem for one in self.destinations)
+        return bool(self.without_report or self.decided["hold"] or stuck)
+
+
+def standing(connection: sa.Connection, settings: Settings, echo: Callable[[dimse.Peer], None]) -> Standing:
+    """
+    Count what the ledger holds, and ask every destination.
+
+    Parameters
+    ----------
+    connection : Connection
+        On the ledger.
+    settings : Settings
+    echo : callable
+        C-ECHO to a peer; raises DestinationUnavailable or DeliveryRefused.
+    """
+    problem = connection.execute(sa.select(sa.func.count(study.c.id), sa.func.count(study.c.problem))).one()
+    counts = dict.fromkeys(_DECISIONS, 0)
+    query = sa.select(instance.c.decision, sa.func.count()).group_by(instance.c.decision)
+    counts |= {row[0]: row[1] for row in connection.execute(query) if row[0]}
+    open_query = sa.select(sa.func.count(), sa.func.min(instance.c.received_at))
+    waiting, oldest = connection.execute(open_query.where(instance.c.decision.is_(None))).one()
+    unreported = sa.select(sa.func.count()).where(
+        instance.c.decision == "accept", instance.c.reported.is_(False)
+    )
+    known = {peer.name for peer in settings.destination}
+    told = set(connection.execute(sa.select(delivery.c.destination).distinct()).scalars())
+    return Standing(
+        studies=problem[0],
+        without_report=problem[1],
+        waiting=waiting,
+        oldest_waiting=oldest,
+        unreported=connection.execute(unreported).scalar_one(),
+        decided=counts,
+        destinations=tuple(
+            _destination(connection, name, _health(settings, name, echo)) for name in sorted(known | told)
+        ),
+    )
+
+
+def _health(settings: Settings, name: str, echo: Callable[[dimse.Peer], None]) -> str | None:
+    peers = [peer for peer in settings.destination if peer.name == name]
+    if not peers:
+        return "it is no longer in the settings"
+    try:
+        echo(dimse.Peer(ae_title=peers[0].ae_title, host=peers[0].host, port=peers[0].port))
+    except (DestinationUnavailable, DeliveryRefused) as error:
+        return str(error)
+    return None
+
+
+def _destination(connection: sa.Connection, name: str, problem: str | None) -> DestinationStanding:
+    of_it = delivery.c.destination == name
+    states = sa.select(delivery.c.state, sa.func.count()).where(of_it).group_by(delivery.c.state)
+    counts = {row[0]: row[1] for row in connection.execute(states)}
+    waits = sa.select(delivery).where(of_it, delivery.c.state == "waiting")
+    oldest = connection.execute(waits.order_by(delivery.c.created_at, delivery.c.id).limit(1)).first()
+    next_try = connection.execute(
+        sa.select(sa.func.min(delivery.c.next_at)).where(of_it, delivery.c.state == "waiting")
+    ).scalar()
+    return DestinationStanding(
+        name=name,
+        problem=problem,
+        delivered=counts.get("delivered", 0),
+        waiting=counts.get("waiting", 0),
+        parked=counts.get("parked", 0),
+        oldest_waiting=oldest.created_at if oldest else None,
+        next_try=next_try,
+        last_reason=oldest.reason if oldest else None,
+    )

@@ -1,0 +1,236 @@
+"""`cxr-pacs status` and `why`: what an administrator is told of every state that a study can be in."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from peers import StoreScp, free_port
+
+from cxr_pacs.cli import main
+from cxr_pacs.gateway.ledger import Arrival, MadeObject, open_ledger
+from cxr_pacs.settings import load_settings
+
+STUDY = "1.2.826.0.1.3680043.8.498.1"
+
+
+class Site:
+    """A gateway's settings and a ledger to write into."""
+
+    def __init__(self, folder, destinations):
+        self.config = folder / "site.toml"
+        tables = "".join(
+            f'[[destination]]\nname = "{name}"\nae_title = "PEER"\nhost = "127.0.0.1"\nport = {port}\n'
+            for name, port in destinations.items()
+        )
+        self.config.write_text(f'[spool]\npath = "{folder}"\n{tables}')
+        self.ledger = open_ledger(load_settings(self.config).database_url)
+
+    def arrive(self, digest, decision=None, study=STUDY, reason="A chest."):
+        with self.ledger.begin() as connection:
+            return self.ledger.add_arrival(
+                connection,
+                Arrival(
+                    digest=digest,
+                    source="MODALITY",
+                    received_at=1_000_000_000.0,
+                    study_instance_uid=study,
+                    sop_instance_uid=f"{study}.{ord(digest)}",
+                    file=f"originals/{digest}.dcm",
+                    decision=decision,
+                    rung="view",
+                    reason=reason,
+                ),
+            )
+
+    def report(self, *sources):
+        with self.ledger.begin() as connection:
+            self.ledger.set_reported(connection, sources)
+            made = MadeObject(
+                study_id=1, kind="SR", sop_instance_uid=f"{STUDY}.9", file="results/9.dcm", sources=sources
+            )
+            return self.ledger.add_result(connection, made)
+
+    def owe(self, result_id, name="pacs"):
+        with self.ledger.begin() as connection:
+            return self.ledger.add_delivery(connection, result_id, name, 1_000_000_010.0)
+
+    def finish(self, delivery_id, state, reason=None):
+        with self.ledger.begin() as connection:
+            self.ledger.finish_delivery(
+                connection, delivery_id, state=state, now=1_000_000_020.0, reason=reason
+            )
+
+
+@pytest.fixture
+def silent_port():
+    return free_port()
+
+
+@pytest.fixture
+def site(tmp_path, silent_port):
+    made = Site(tmp_path, {"pacs": silent_port})
+    yield made
+    made.ledger.engine.dispose()
+
+
+@pytest.fixture
+def told(capsys):
+    def run(*arguments):
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+def why(told, site, uid=STUDY):
+    status, out, _ = told("why", uid, "--config", site.config)
+    return status, out.splitlines()
+
+
+def test_a_study_that_waits_for_its_analysis(site, told):
+    site.arrive("a")
+    status, lines = why(told, site)
+    assert status == 3
+    assert lines[0] == f"Study {STUDY}"
+    when, sentence = lines[1].split("  ", 1)
+    assert re.fullmatch(r"2001-09-\d\d \d\d:\d\d:\d\d[+-]\d{4}", when)
+    assert sentence == f"Instance {STUDY}.97 came from MODALITY; its analysis is not done yet."
+    assert lines[-1] == "The analysis of 1 instance(s) is not done yet."
+
+
+def test_a_study_that_waits_for_its_quiet_period(site, told):
+    site.arrive("a", "accept")
+    status, lines = why(told, site)
+    assert (status, lines[-1]) == (3, "The report waits for the end of the study's quiet period.")
+
+
+def test_a_study_of_which_nothing_was_accepted_is_done(site, told):
+    site.arrive("a", "skip", reason="A lateral view.")
+    status, lines = why(told, site)
+    assert status == 0
+    assert lines[1].endswith("skipped: A lateral view.")
+    assert lines[-1] == "No report was made, since no instance was accepted."
+
+
+def test_what_is_held_needs_a_person_whatever_else_is_done(site, told):
+    site.report(site.arrive("a", "accept"))
+    site.arrive("b", "hold", reason="Other bytes.")
+    status, lines = why(told, site)
+    assert (status, lines[-1]) == (3, "1 instance(s) are held and need a person.")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "sentence", "conclusion", "code"),
+    [
+        (
+            "delivered",
+            None,
+            "The report for pacs was taken by it at attempt 1.",
+            "All 1 deliveries were taken.",
+            0,
+        ),
+        (
+            "parked",
+            "0122H",
+            "The report for pacs was parked after 1 attempt(s): 0122H",
+            "1 of 1 deliveries are parked and need a person.",
+            3,
+        ),
+    ],
+)
+def test_what_became_of_a_delivery(site, told, state, reason, sentence, conclusion, code):
+    site.finish(site.owe(site.report(site.arrive("a", "accept"))), state, reason)
+    status, lines = why(told, site)
+    assert status == code
+    assert lines[-2].endswith(sentence)
+    assert lines[-1] == conclusion
+
+
+def test_a_delivery_that_waits_says_why_and_until_when(site, told):
+    owed = site.owe(site.report(site.arrive("a", "accept")))
+    with site.ledger.begin() as connection:
+        site.ledger.postpone_delivery(
+            connection, owed, attempts=2, next_at=1_000_000_100.0, reason="no association"
+        )
+    status, lines = why(told, site)
+    assert status == 3
+    assert lines[-2].endswith("is next tried then, after 2 failed attempt(s), the last: no association.")
+    assert lines[-1] == "1 of 1 deliveries wait for their next attempt."
+
+
+def test_a_study_without_the_report_that_it_should_have(site, told):
+    site.arrive("a", "accept")
+    with site.ledger.begin() as connection:
+        site.ledger.set_problem(connection, 1, "Two patients in one study.")
+    assert why(told, site)[1][-1].endswith("none of the newest images: Two patients in one study.")
+    status, out, _ = told("status", "--config", site.config)
+    assert status == 3
+    assert "1; 1 without the report that they should have" in out
+
+
+def test_a_study_is_found_by_an_instance_of_it(site, told):
+    site.arrive("a", "skip")
+    site.arrive("b", "skip", study=f"{STUDY}.5")
+    assert why(told, site, f"{STUDY}.5.98")[1][0] == f"Study {STUDY}.5"
+
+
+def test_what_never_came_is_said_so(site, told):
+    status, out, err = told("why", "1.2.3", "--config", site.config)
+    assert (status, out) == (1, "")
+    assert "1.2.3: nothing of it was received" in err
+
+
+@pytest.mark.parametrize("command", [("status",), ("why", "1.2.3")])
+def test_no_ledger_is_made_by_looking(tmp_path, told, command):
+    config = tmp_path / "site.toml"
+    config.write_text(f'[spool]\npath = "{tmp_path}"\n')
+    status, _, err = told(*command, "--config", config)
+    assert status == 1
+    assert "there is no ledger" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["site.toml"]
+
+
+def test_a_silent_destination_needs_a_person_and_is_named(site, told, silent_port):
+    site.owe(site.report(site.arrive("a", "accept")))
+    status, out, _ = told("status", "--config", site.config)
+    assert status == 3
+    assert f"127.0.0.1:{silent_port}" in out
+    assert "0 delivered, 1 waiting, 0 parked" in out
+    assert "next try 2001-09-" in out
+
+
+def test_all_well_with_a_destination_that_answers(tmp_path, told):
+    with StoreScp(tmp_path / "peer") as peer:
+        site = Site(tmp_path, {"pacs": peer.port})
+        site.finish(site.owe(site.report(site.arrive("a", "accept"))), "delivered")
+        site.ledger.engine.dispose()
+        status, out, _ = told("status", "--config", site.config, "--json")
+    said = json.loads(out)
+    assert status == 0
+    assert said["needs_a_person"] is False
+    assert said["destinations"] == [
+        {
+            "name": "pacs",
+            "problem": None,
+            "delivered": 1,
+            "waiting": 0,
+            "parked": 0,
+            "oldest_waiting": None,
+            "next_try": None,
+            "last_reason": None,
+        }
+    ]
+
+
+def test_a_destination_that_was_taken_out_of_the_settings_is_still_told(site, told):
+    site.finish(
+        site.owe(site.report(site.arrive("a", "accept")), "old"), "parked", "old is no longer in the settings"
+    )
+    _, out, _ = told("status", "--config", site.config)
+    assert re.search(
+        r"^old +it is no longer in the settings\n +0 delivered, 0 waiting, 1 parked$", out, re.MULTILINE
+    )
