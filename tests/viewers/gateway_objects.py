@@ -33,7 +33,7 @@ def made_of(
     engine: BrightEngine | None = None,
     predecessor: Dataset | None = None,
     **tables: dict[str, Any],
-) -> list[Path] | None:
+) -> list[Path]:
     """Read the images of one study as the gateway does, and write all that it makes of them into `folder`.
 
     Parameters
@@ -50,8 +50,8 @@ def made_of(
 
     Returns
     -------
-    list of Path or None
-        The objects, the report first; None where an image is not read.
+    list of Path
+        The objects, the report first.
     """
     folder.mkdir()
     reader = Reader(Settings.model_validate({**EVERYTHING, **tables}), engine or BrightEngine())
@@ -60,8 +60,7 @@ def made_of(
         source = folder / f"source-{number}.dcm"
         radiograph.save_as(source)
         readings.append(reader.read(source, _NOON))
-    if any(reading.decision.outcome is not Outcome.ACCEPT for reading in readings):
-        return None
+        assert readings[-1].decision.outcome is Outcome.ACCEPT, readings[-1].decision
     instances = tuple(
         ReadInstance(header=r.header, findings=r.findings, quality=r.quality)  # type: ignore[arg-type]
         for r in readings
@@ -69,8 +68,8 @@ def made_of(
     heatmaps = tuple(r.heatmap for r in readings if r.heatmap is not None)
     document = reader.report(instances, heatmaps, predecessor, _NOON)
     study = ReportedStudy(instances=instances, heatmaps=heatmaps, document=document)
-    beside = [one for reading in readings for one in reading.beside]
-    made = [document, *reader.beside_report(study, {}, _NOON), *heatmaps, *beside]
+    beside = [one for reading in readings for one in reading.beside.objects]
+    made = [document, *reader.beside_report(study, {}, _NOON).objects, *heatmaps, *beside]
     return [_written(one, folder / f"{number}-{one.Modality}.dcm") for number, one in enumerate(made)]
 
 
