@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,12 +21,14 @@ from rich.table import Table
 
 from cxr_pacs.errors import EvidenceError, kind_and_place
 from cxr_pacs.evidence import ReadInstance, ReportedStudy
-from cxr_pacs.gateway.reading import Reader, Reading
+from cxr_pacs.gateway.reading import Beside, Reader, Reading
 from cxr_pacs.gateway.service import open_engine
 from cxr_pacs.radiograph import Decision, Outcome
 from cxr_pacs.settings import Settings, load_settings
 
 __all__ = ["configure", "run"]
+
+logger = logging.getLogger(__name__)
 
 ALL_READ, ERROR, SOME_NOT_READ = 0, 1, 3
 
@@ -102,15 +105,21 @@ def _read(reader: Reader, path: Path, out: Path, now: float) -> _Line:
     if reading.heatmap is None:
         return _Line(path=path, reading=reading)
     # A folder may be large: the pictures go to the disk at once.
-    made = (reading.heatmap, *reading.beside)
+    _tell_left_out(path, reading.beside)
+    made = (reading.heatmap, *reading.beside.objects)
     written = [_write(one, out) for one in made]
     pictures = zip(made, written, strict=True)
     return _Line(
         path=path,
-        reading=replace(reading, heatmap=None, beside=()),
+        reading=replace(reading, heatmap=None, beside=Beside()),
         heatmaps=[path for one, path in pictures if one.SOPClassUID == SecondaryCaptureImageStorage],
         objects=written,
     )
+
+
+def _tell_left_out(path: Path, beside: Beside) -> None:
+    for reason in beside.left_out:
+        logger.warning("%s: left out: %s", path, reason)
 
 
 def _study(line: _Line) -> str:
@@ -136,7 +145,9 @@ def _report_study(reader: Reader, lines: list[_Line], out: Path, now: float) -> 
             line.error = str(error)
         return
     study = ReportedStudy(instances=tuple(instances.values()), heatmaps=heatmaps, document=report)
-    documents = [_write(made, out) for made in (report, *reader.beside_report(study, {}, now))]
+    beside = reader.beside_report(study, {}, now)
+    _tell_left_out(lines[0].path, beside)
+    documents = [_write(made, out) for made in (report, *beside.objects)]
     for line in lines:
         line.objects += documents
 

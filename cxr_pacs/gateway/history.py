@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cxr_pacs.errors import NothingToShow
-from cxr_pacs.gateway.ledger import delivery, instance, result, study
+from cxr_pacs.gateway.tables import delivery, instance, result, study, unmade
 
 __all__ = ["Event", "History", "study_history"]
 
@@ -78,10 +78,16 @@ def study_history(connection: sa.Connection, uid: str) -> History:
         .join(result, result.c.id == delivery.c.result_id)
         .where(result.c.study_id == row.id),
     )
+    missing = _rows(connection, sa.select(unmade).where(unmade.c.study_id == row.id))
     conclusion, done = _conclusion(row.problem, instances, results, deliveries)
     return History(
         study_instance_uid=row.study_instance_uid,
-        events=(*map(_came, instances), *map(_made, results), *map(_sent, deliveries)),
+        events=(
+            *map(_came, instances),
+            *map(_made, results),
+            *(Event(at=None, sentence=f"Left out: {one.reason}") for one in missing),
+            *map(_sent, deliveries),
+        ),
         conclusion=conclusion,
         done=done,
     )

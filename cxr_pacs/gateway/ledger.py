@@ -14,64 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cxr_pacs.errors import ConfigurationError
+from cxr_pacs.gateway.tables import delivery, instance, metadata, result, study, unmade
 from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
 
 __all__ = ["Arrival", "DeliveryRow", "InstanceRow", "Ledger", "MadeObject", "ResultRow", "open_ledger"]
-
-_metadata = sa.MetaData()
-
-# Times are seconds since the epoch, UTC: alike on every database.
-study = sa.Table(
-    "study",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("study_instance_uid", sa.String(64), nullable=False, unique=True),
-    sa.Column("last_arrival", sa.Float, nullable=False),
-    sa.Column("problem", sa.Text),  # why the study has no report, when building one failed
-)
-instance = sa.Table(
-    "instance",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("digest", sa.String(64), nullable=False, unique=True),  # SHA-256 of the data set
-    sa.Column("study_id", sa.ForeignKey("study.id"), index=True),
-    sa.Column("sop_instance_uid", sa.String(64), index=True),
-    sa.Column("sop_class_uid", sa.String(64)),
-    sa.Column("source", sa.String(64), nullable=False),  # calling AE title
-    sa.Column("received_at", sa.Float, nullable=False),
-    sa.Column("file", sa.Text),  # in the spool; none for a refused instance
-    sa.Column("decision", sa.String(8)),  # none while it waits; accept, skip, hold, refuse
-    sa.Column("rung", sa.String(64)),
-    sa.Column("reason", sa.Text),
-    sa.Column("reported", sa.Boolean, nullable=False, default=False),  # an SR of the study says it
-    sa.Column("findings", sa.JSON),
-    sa.Column("quality", sa.JSON),
-)
-result = sa.Table(
-    "result",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("study_id", sa.ForeignKey("study.id"), nullable=False, index=True),
-    sa.Column("instance_id", sa.ForeignKey("instance.id"), index=True),  # the picture's source
-    sa.Column("kind", sa.String(2), nullable=False),  # SR, SC, and of the optional objects SG, PS, KO, TX
-    sa.Column("sop_instance_uid", sa.String(64), nullable=False, unique=True),
-    sa.Column("file", sa.Text, nullable=False),
-    sa.Column("sources", sa.JSON),  # of a document: ids of the instances it reports
-)
-delivery = sa.Table(
-    "delivery",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("result_id", sa.ForeignKey("result.id"), nullable=False),
-    sa.Column("destination", sa.String(64), nullable=False),
-    sa.Column("state", sa.String(9), nullable=False),  # waiting, delivered, parked
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("next_at", sa.Float),
-    sa.Column("finished_at", sa.Float),
-    sa.Column("reason", sa.Text),
-    sa.UniqueConstraint("result_id", "destination"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +91,7 @@ class Ledger:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        _metadata.create_all(engine)
+        metadata.create_all(engine)
 
     def begin(self) -> Any:
         """Open a transaction: ``with ledger.begin() as connection``."""
@@ -228,6 +174,14 @@ class Ledger:
     def add_result(self, connection: sa.Connection, made: MadeObject) -> int | None:
         """Record an object of ours; None when it was recorded before."""
         return self._insert_new(connection, result, **asdict(made) | {"sources": list(made.sources)})
+
+    def add_unmade(
+        self, connection: sa.Connection, study_id: int, instance_id: int | None, reasons: tuple[str, ...]
+    ) -> None:
+        """Record why optional objects are missing, beside a picture of `instance_id` or beside the report."""
+        for reason in reasons:
+            row = {"study_id": study_id, "instance_id": instance_id, "reason": reason}
+            connection.execute(sa.insert(unmade).values(**row))
 
     def study_instances(self, connection: sa.Connection, study_id: int) -> tuple[InstanceRow, ...]:
         """All kept instances of a study, in the order of their arrival."""

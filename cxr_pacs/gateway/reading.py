@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,26 @@ from cxr_pacs.inference import Analysis, Engine, Findings, Patient, located, wit
 from cxr_pacs.radiograph import Decision, Geometry, Outcome, Radiograph, SelectionPolicy
 from cxr_pacs.settings import Settings
 
-__all__ = ["Reader", "Reading"]
+__all__ = ["Beside", "Reader", "Reading"]
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Objects that a study can do without.
+
+    Attributes
+    ----------
+    objects : tuple of FileDataset
+        Those that the settings want and that may leave.
+    left_out : tuple of str
+        For each other one that they want, what it is and why it may not.
+    """
+
+    objects: tuple[FileDataset, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+_NOTHING = Beside()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +55,7 @@ class Reading:
         Of the class that the findings lead with; None where all of them are withheld.
     quality : tuple of str
         Remarks on the image, one sentence each.
-    beside : tuple of FileDataset
+    beside : Beside
         Second picture, segmentation and presentation state of the same map, where the settings want them.
     """
 
@@ -48,7 +64,7 @@ class Reading:
     findings: Findings | None = None
     heatmap: FileDataset | None = None
     quality: tuple[str, ...] = ()
-    beside: tuple[FileDataset, ...] = ()
+    beside: Beside = _NOTHING
 
 
 class Reader:
@@ -124,7 +140,7 @@ class Reader:
             heatmap = (
                 None if picture is None else _checked(evidence.heatmap(instance, picture, stamp, self._style))
             )
-            beside = () if picture is None else self._beside_heatmap(instance, picture, stamp)
+            beside = _NOTHING if picture is None else self._beside_heatmap(instance, picture, stamp)
         except UnreadablePixels as error:
             return Reading(decision=_hold("pixels", str(error)), header=dataset)
         except EvidenceError as error:
@@ -140,17 +156,19 @@ class Reader:
 
     def _beside_heatmap(
         self, instance: evidence.ReadInstance, picture: evidence.HeatmapPicture, stamp: evidence.Stamp
-    ) -> tuple[FileDataset, ...]:
-        wanted: Mapping[Callable[..., FileDataset | None], bool] = {
-            functools.partial(evidence.heatmap_without_text, style=self._style): self._second_picture,
-            evidence.segmentation: self._objects.segmentation,
-            evidence.presentation_state: self._objects.presentation_state,
-        }
-        return tuple(
-            made
-            for make, is_wanted in wanted.items()
-            if is_wanted
-            and (made := _optional(functools.partial(make, instance, picture, stamp))) is not None
+    ) -> Beside:
+        second = functools.partial(evidence.heatmap_without_text, style=self._style)
+        wanted = (
+            ("second picture", second, self._second_picture),
+            ("segmentation", evidence.segmentation, self._objects.segmentation),
+            ("presentation state", evidence.presentation_state, self._objects.presentation_state),
+        )
+        return _beside(
+            {
+                name: functools.partial(make, instance, picture, stamp)
+                for name, make, is_wanted in wanted
+                if is_wanted
+            }
         )
 
     def report(
@@ -171,7 +189,7 @@ class Reader:
 
     def beside_report(
         self, study: evidence.ReportedStudy, predecessors: Mapping[str, Dataset], made_at: float
-    ) -> tuple[FileDataset, ...]:
+    ) -> Beside:
         """Key object selection and plain report of a reported study, where the settings want them.
 
         Parameters
@@ -184,16 +202,18 @@ class Reader:
             As for the report.
         """
         stamp = self._stamp(made_at)
-        wanted = {
-            KeyObjectSelectionDocumentStorage: (evidence.key_objects, self._objects.key_objects),
-            BasicTextSRStorage: (evidence.plain_report, self._objects.plain_report),
-        }
-        return tuple(
-            made
-            for sop_class, (make, is_wanted) in wanted.items()
-            if is_wanted
-            and (made := _optional(functools.partial(make, study, predecessors.get(sop_class), stamp)))
-            is not None
+        key_objects = predecessors.get(KeyObjectSelectionDocumentStorage)
+        plain_report = predecessors.get(BasicTextSRStorage)
+        wanted = (
+            ("key object selection", evidence.key_objects, key_objects, self._objects.key_objects),
+            ("plain report", evidence.plain_report, plain_report, self._objects.plain_report),
+        )
+        return _beside(
+            {
+                name: functools.partial(make, study, predecessor, stamp)
+                for name, make, predecessor, is_wanted in wanted
+                if is_wanted
+            }
         )
 
     def _stamp(self, made_at: float) -> evidence.Stamp:
@@ -231,14 +251,16 @@ def _hold(rung: str, reason: str) -> Decision:
     return Decision(outcome=Outcome.HOLD, rung=rung, reason=reason)
 
 
-def _optional(make: Callable[[], FileDataset | None]) -> FileDataset | None:
-    """Make an object that a study can do without: its fault is logged and keeps nothing else back."""
-    try:
-        made = make()
-        return None if made is None else _checked(made)
-    except EvidenceError as error:
-        logger.warning("an optional object is left out: %s", error)
-        return None
+def _beside(wanted: Mapping[str, Callable[[], FileDataset | None]]) -> Beside:
+    """Make objects that a study can do without: the fault of one keeps nothing else back."""
+    objects, left_out = [], []
+    for name, make in wanted.items():
+        try:
+            made = make()
+            objects += [] if made is None else [_checked(made)]
+        except EvidenceError as error:
+            left_out.append(f"{name}: {error}")
+    return Beside(objects=tuple(objects), left_out=tuple(left_out))
 
 
 def _checked(made: FileDataset) -> FileDataset:

@@ -18,7 +18,7 @@ from cxr_pacs import radiograph
 from cxr_pacs.errors import NothingToShow, UnreadablePixels
 from cxr_pacs.evidence.header_facts import Facts
 from cxr_pacs.evidence.plain import items_of, plain
-from cxr_pacs.gateway import ledger
+from cxr_pacs.gateway import tables
 from cxr_pacs.gateway.looking import looking
 from cxr_pacs.settings import Settings
 
@@ -127,16 +127,16 @@ def find_study(settings: Settings, study_uid: str) -> StudyResults:
     """
     with looking(settings) as (opened, connection):
         study = connection.execute(
-            sa.select(ledger.study).where(ledger.study.c.study_instance_uid == study_uid)
+            sa.select(tables.study).where(tables.study.c.study_instance_uid == study_uid)
         ).first()
         if study is None:
             raise NothingToShow(
                 f"no file and no study of this gateway is called {study_uid}: nothing of it was received"
             )
         received = connection.execute(
-            sa.select(ledger.instance)
-            .where(ledger.instance.c.study_id == study.id)
-            .order_by(ledger.instance.c.id)
+            sa.select(tables.instance)
+            .where(tables.instance.c.study_id == study.id)
+            .order_by(tables.instance.c.id)
         ).all()
         results = opened.study_results(connection, study.id)
     objects, lines = [], list(_received(received, study.problem))

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cxr_pacs import dimse
 from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable
-from cxr_pacs.gateway.ledger import delivery, instance, study
+from cxr_pacs.gateway.tables import delivery, instance, study
 from cxr_pacs.settings import Settings
 
 __all__ = ["DestinationStanding", "Standing", "standing"]

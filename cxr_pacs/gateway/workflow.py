@@ -209,7 +209,7 @@ class StudyWorkflows:
         reading = self._reader.read(self._spool.path(row.file), row.received_at)
         decision = reading.decision
         # There is none where every class is withheld: the report alone says so.
-        pictures = () if reading.heatmap is None else (reading.heatmap, *reading.beside)
+        pictures = () if reading.heatmap is None else (reading.heatmap, *reading.beside.objects)
         made = [self._keep(picture, row.study_id, instance_id=instance_id) for picture in pictures]
         with self._ledger.begin() as connection:
             first = self._ledger.decide(
@@ -224,7 +224,10 @@ class StudyWorkflows:
             if first:
                 for one in made:
                     self._ledger.add_result(connection, one)
+                self._ledger.add_unmade(connection, row.study_id, instance_id, reading.beside.left_out)
             self._schedule_report(connection, instance_id)
+        for reason in reading.beside.left_out:
+            logger.warning("instance %d: left out: %s", instance_id, reason)
         logger.info("instance %d: %s (%s) %s", instance_id, decision.outcome, decision.rung, decision.reason)
         return decision.outcome.value
 
@@ -289,15 +292,18 @@ class StudyWorkflows:
             {sop_class: predecessors[kind] for sop_class, kind in KINDS.items() if kind in predecessors},
             made_at,
         )
-        made, *others = (self._keep(one, study_id, sources=sources) for one in (report, *beside))
+        made, *others = (self._keep(one, study_id, sources=sources) for one in (report, *beside.objects))
         with self._ledger.begin() as connection:
             result_id = self._ledger.add_result(connection, made)
             self._ledger.set_reported(connection, sources)
             if result_id is not None:
+                self._ledger.add_unmade(connection, study_id, None, beside.left_out)
                 added = [self._ledger.add_result(connection, other) for other in others]
                 for owed in (*(result.id for result in of_images), result_id, *added):
                     if owed is not None:
                         self._owe(connection, owed)
+        for reason in beside.left_out:
+            logger.warning("study %d: left out: %s", study_id, reason)
         logger.info("study %d: report of %d image(s)", study_id, len(rows))
 
     def _read_instance(self, row: InstanceRow) -> ReadInstance:

@@ -118,8 +118,8 @@ def test_the_second_picture_is_made_only_on_request(tmp_path):
         Reader(settings, BrightEngine()).read(path, 5.0)
         for settings in (Settings(), parse_settings(WISHES, "x"))
     )
-    assert plain.beside == ()
-    (second,) = wished.beside
+    assert plain.beside.objects == ()
+    (second,) = wished.beside.objects
     assert second.SeriesInstanceUID == wished.heatmap.SeriesInstanceUID
     assert (second.Rows, second.Columns) == (512, 448)
     assert wished.heatmap.Rows > 512

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy import zeros
 
 from cxr_pacs.errors import ConfigurationError
-from cxr_pacs.gateway.ledger import Arrival, MadeObject, instance, open_ledger
+from cxr_pacs.gateway.ledger import Arrival, MadeObject, open_ledger
+from cxr_pacs.gateway.tables import instance
 from cxr_pacs.inference import Patient, withhold
 
 arrivals = st.builds(

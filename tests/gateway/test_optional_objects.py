@@ -16,7 +16,9 @@ from test_withheld_in_objects import AdultsOnly
 from cxr_pacs import evidence
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import check
+from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Ledger
+from cxr_pacs.gateway.looking import looking
 from cxr_pacs.gateway.reading import Reader
 from cxr_pacs.gateway.service import Gateway
 from cxr_pacs.settings import ObjectsSettings
@@ -126,7 +128,7 @@ def test_report_and_heatmap_are_the_same_with_and_without_them(tmp_path, make_se
     readers = [Reader(s, BrightEngine()) for s in (plain, plain.model_copy(update={"objects": ALL}))]
     first, second = (reader.read(path, 5.0) for reader in readers)
     assert first.heatmap == second.heatmap
-    assert (len(first.beside), len(second.beside)) == (0, 2)
+    assert (len(first.beside.objects), len(second.beside.objects)) == (0, 2)
 
 
 def test_a_late_image_makes_successors(archive, with_all, serving):
@@ -198,17 +200,21 @@ def test_a_step_that_dies_half_way_is_done_again_and_sends_each_once(
 
 
 @pytest.mark.parametrize("name", ["segmentation", "plain_report"])
-def test_one_that_cannot_be_made_keeps_nothing_else_back(
-    archive, with_all, serving, monkeypatch, caplog, name
-):
+def test_one_that_cannot_be_made_keeps_nothing_else_back(archive, with_all, serving, monkeypatch, name):
     def unable(*_):
         raise EvidenceError("it cannot be said")
 
     monkeypatch.setattr(evidence, name, unable)
-    with serving(with_all(archive)) as gateway:
-        send(radiographs(1), gateway.port)
+    settings, (film,) = with_all(archive), radiographs(1)
+    with serving(settings) as gateway:
+        send([film], gateway.port)
         archive.wait_for(lambda got: len(got) == 5, timeout=DEADLINE)
-    assert "an optional object is left out: it cannot be said" in caplog.text
+    (unmade,) = table(settings, "unmade")
+    assert unmade["reason"] == f"{name.replace('_', ' ')}: it cannot be said"
+    assert (unmade["instance_id"] is None) == (name == "plain_report")
+    with looking(settings) as (_, connection):
+        told = [event.sentence for event in study_history(connection, film.StudyInstanceUID).events]
+    assert f"Left out: {unmade['reason']}" in told
 
 
 def test_their_own_objects_routed_back_are_no_radiographs(archive, with_all, serving):

@@ -100,7 +100,7 @@ def example_objects(settings: Settings, bundle: Bundle) -> tuple[FileDataset, ..
     instance = ReadInstance(header=reading.header, findings=reading.findings, quality=reading.quality)
     report = reader.report([instance], [reading.heatmap], None, 0.0)
     study = ReportedStudy(instances=(instance,), heatmaps=(reading.heatmap,), document=report)
-    return (report, reading.heatmap, *reading.beside, *reader.beside_report(study, {}, 0.0))
+    return (report, reading.heatmap, *reading.beside.objects, *reader.beside_report(study, {}, 0.0).objects)
 
 
 def _film() -> FileDataset:

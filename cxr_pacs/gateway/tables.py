@@ -1,0 +1,70 @@
+"""The tables of the ledger. They hold UIDs and AE titles, and no name, number or date of a patient."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+__all__ = ["delivery", "instance", "metadata", "result", "study", "unmade"]
+
+metadata = sa.MetaData()
+
+# Times are seconds since the epoch, UTC: alike on every database.
+study = sa.Table(
+    "study",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_instance_uid", sa.String(64), nullable=False, unique=True),
+    sa.Column("last_arrival", sa.Float, nullable=False),
+    sa.Column("problem", sa.Text),  # why the study has no report, when building one failed
+)
+instance = sa.Table(
+    "instance",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),  # SHA-256 of the data set
+    sa.Column("study_id", sa.ForeignKey("study.id"), index=True),
+    sa.Column("sop_instance_uid", sa.String(64), index=True),
+    sa.Column("sop_class_uid", sa.String(64)),
+    sa.Column("source", sa.String(64), nullable=False),  # calling AE title
+    sa.Column("received_at", sa.Float, nullable=False),
+    sa.Column("file", sa.Text),  # in the spool; none for a refused instance
+    sa.Column("decision", sa.String(8)),  # none while it waits; accept, skip, hold, refuse
+    sa.Column("rung", sa.String(64)),
+    sa.Column("reason", sa.Text),
+    sa.Column("reported", sa.Boolean, nullable=False, default=False),  # an SR of the study says it
+    sa.Column("findings", sa.JSON),
+    sa.Column("quality", sa.JSON),
+)
+result = sa.Table(
+    "result",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("study.id"), nullable=False, index=True),
+    sa.Column("instance_id", sa.ForeignKey("instance.id"), index=True),  # the picture's source
+    sa.Column("kind", sa.String(2), nullable=False),  # SR, SC, and of the optional objects SG, PS, KO, TX
+    sa.Column("sop_instance_uid", sa.String(64), nullable=False, unique=True),
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("sources", sa.JSON),  # of a document: ids of the instances it reports
+)
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("result_id", sa.ForeignKey("result.id"), nullable=False),
+    sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(9), nullable=False),  # waiting, delivered, parked
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("next_at", sa.Float),
+    sa.Column("finished_at", sa.Float),
+    sa.Column("reason", sa.Text),
+    sa.UniqueConstraint("result_id", "destination"),
+)
+unmade = sa.Table(
+    "unmade",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("study.id"), nullable=False, index=True),
+    sa.Column("instance_id", sa.ForeignKey("instance.id")),  # none where it belongs beside the report
+    sa.Column("reason", sa.Text, nullable=False),
+)
