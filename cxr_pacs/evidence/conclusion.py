@@ -23,9 +23,11 @@ _INFERRED: Final = hd.sr.RelationshipTypeValues.INFERRED_FROM
 def conclusions(read: Sequence[ReadInstance], language: Language) -> Iterator[hd.sr.CodeContentItem]:
     """Conclude from all images of a study (PS3.16 TID 1500 row 13), one head after the other.
 
-    A head of which some class is claimed concludes each class that reached its threshold in some image;
-    *Indeterminate* where none did, since a score below a threshold excludes nothing. *Not Evaluated* stands
-    alone where nothing is claimed. Each conclusion holds a sentence, and the images that it comes from.
+    A head of which some class is claimed concludes each disease that reached its threshold in some image, and
+    health only where none did: thresholds are chosen class by class, so both may be reached at once.
+    *Indeterminate* where nothing was reached, since a score below a threshold excludes nothing. *Not
+    Evaluated* stands alone where nothing is claimed. Each conclusion holds a sentence, and the images that it
+    comes from.
     """
     heads = dict.fromkeys(score.head for instance in read for score in instance.findings.scores)
     if not heads:
@@ -39,18 +41,20 @@ def _of_head(head: str, told: Sequence[ReadInstance], language: Language) -> Ite
     model = told[0].findings.model
     labels = list(dict.fromkeys(score.label for instance in told for score in instance.findings.head(head)))
     images = {
-        label: [instance for instance in told if _reached(instance.findings, head, label)] for label in labels
+        label: reached
+        for label in labels
+        if (reached := [instance for instance in told if _reached(instance.findings, head, label)])
     }
-    if not any(images.values()):
+    diseases = {label: reached for label, reached in images.items() if codes.is_disease(label)}
+    if not images:
         names = codes.class_names(model, labels, words.OR, language)
         sentence = words.HEAD_REACHES_NONE.say(language, head=head, names=names)
         yield _conclusion(codes.INDETERMINATE, sentence, told)
-    for label, reached in images.items():
-        if reached:
-            text = words.HEAD_REACHES if len(told) == 1 else words.HEAD_REACHES_IN_SOME
-            name = codes.class_name(model, label, language)
-            sentence = text.say(language, head=head, name=name, count=len(reached), total=len(told))
-            yield _conclusion(codes.finding(model, label), sentence, reached)
+    for label, reached in (diseases or images).items():
+        text = words.HEAD_REACHES if len(told) == 1 else words.HEAD_REACHES_IN_SOME
+        name = codes.class_name(model, label, language)
+        sentence = text.say(language, head=head, name=name, count=len(reached), total=len(told))
+        yield _conclusion(codes.finding(model, label), sentence, reached)
 
 
 def _reached(findings: Findings, head: str, label: str) -> bool:

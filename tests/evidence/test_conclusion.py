@@ -78,6 +78,17 @@ def test_where_nothing_is_reached_that_is_no_negative(read, stamp, tmp_path):
     assert dciodvfy(document, tmp_path) == []
 
 
+def test_health_is_concluded_only_where_no_disease_is(read, stamp):
+    """Thresholds are chosen class by class: two classes of a head may reach theirs at once."""
+
+    def of_multiclass(**scores):
+        document = report([with_scores(read(), **scores)], [], None, stamp)
+        return [meaning for meaning, sentence, _ in concluded(document) if "multiclass" in sentence]
+
+    assert of_multiclass(normal=0.99) == ["Normal"]
+    assert of_multiclass(normal=0.99, covid19=0.99) == ["COVID-19"]
+
+
 def test_only_what_is_claimed_is_concluded(read, stamp):
     instance = read()
     scores = instance.findings.scores
