@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     """Print it; 0, 3 where something needs a person, 1 where there is no ledger."""
     settings = load_settings(options.config) if options.config else Settings()
     try:
-        with looking(settings) as (_, connection):
+        with looking(settings) as ledger, ledger.begin() as connection:
             found = standing(connection, settings, lambda peer: dimse.echo(settings.dicom.ae_title, peer))
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """Print it; 0 when all is done, 3 when it is not, 1 when nothing of it was received."""
     settings = load_settings(options.config) if options.config else Settings()
     try:
-        with looking(settings) as (_, connection):
+        with looking(settings) as ledger, ledger.begin() as connection:
             history = study_history(connection, options.uid)
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)

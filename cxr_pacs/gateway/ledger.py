@@ -276,6 +276,31 @@ class Ledger:
             )
         )
 
+    def parked(
+        self, connection: sa.Connection, destination: str | None, study_uid: str | None
+    ) -> tuple[tuple[int, str], ...]:
+        """Id and destination of parked deliveries; to one destination, of one study where these are given."""
+        query = (
+            sa.select(delivery.c.id, delivery.c.destination)
+            .join(result, result.c.id == delivery.c.result_id)
+            .join(study, study.c.id == result.c.study_id)
+            .where(delivery.c.state == "parked")
+        )
+        if destination is not None:
+            query = query.where(delivery.c.destination == destination)
+        if study_uid is not None:
+            query = query.where(study.c.study_instance_uid == study_uid)
+        return tuple((row.id, row.destination) for row in connection.execute(query.order_by(delivery.c.id)))
+
+    def unpark(self, connection: sa.Connection, delivery_id: int, now: float) -> bool:
+        """Owe a parked delivery anew, as if created `now`; False when it is not parked any more."""
+        statement = (
+            sa.update(delivery)
+            .where(delivery.c.id == delivery_id, delivery.c.state == "parked")
+            .values(state="waiting", created_at=now, next_at=now, finished_at=None)
+        )
+        return connection.execute(statement).rowcount == 1
+
     def postpone_delivery(
         self, connection: sa.Connection, delivery_id: int, *, attempts: int, next_at: float, reason: str
     ) -> None:

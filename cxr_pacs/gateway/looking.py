@@ -16,7 +16,7 @@ __all__ = ["looking"]
 
 
 @contextmanager
-def looking(settings: Settings) -> Iterator[tuple[Ledger, sa.Connection]]:
+def looking(settings: Settings) -> Iterator[Ledger]:
     """Open the ledger of `settings` for the length of a look.
 
     Raises
@@ -33,7 +33,6 @@ def looking(settings: Settings) -> Iterator[tuple[Ledger, sa.Connection]]:
         )
     ledger = open_ledger(settings.database_url)
     try:
-        with ledger.begin() as connection:
-            yield ledger, connection
+        yield ledger
     finally:
         ledger.engine.dispose()

@@ -125,7 +125,7 @@ def find_study(settings: Settings, study_uid: str) -> StudyResults:
     ConfigurationError
         The ledger cannot be opened.
     """
-    with looking(settings) as (opened, connection):
+    with looking(settings) as opened, opened.begin() as connection:
         study = connection.execute(
             sa.select(tables.study).where(tables.study.c.study_instance_uid == study_uid)
         ).first()

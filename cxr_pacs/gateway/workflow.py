@@ -18,10 +18,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
+from dbos import DBOS, DBOSPortableJSONSerializer
 from pydicom import FileDataset, dcmread
 from pydicom.uid import (
     BasicTextSRStorage,
@@ -36,6 +36,7 @@ from cxr_pacs.errors import EvidenceError, TransientError, kind_and_place
 from cxr_pacs.evidence import ReadInstance, ReportedStudy
 from cxr_pacs.gateway.delivery import Courier, backoff
 from cxr_pacs.gateway.ledger import InstanceRow, Ledger, MadeObject
+from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, Queue
 from cxr_pacs.gateway.reading import Reader
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.settings import Settings
@@ -44,9 +45,6 @@ __all__ = ["StudyWorkflows", "Surroundings"]
 
 logger = logging.getLogger(__name__)
 
-# Never derived from code, or work of an older process would wait for ever; see docs/adr/0002.
-APPLICATION = "cxr-pacs"
-APPLICATION_VERSION = "flow-1"
 EXECUTOR = "gateway"
 POLL_SECONDS = 0.05
 # To each destination.
@@ -93,12 +91,7 @@ class StudyWorkflows:
         self._reader = around.reader
         self._clock = around.clock
         self._courier = Courier(around.settings)
-        self._client = DBOSClient(
-            system_database_engine=around.ledger.engine,
-            serializer=DBOSPortableJSONSerializer(),
-            application_name=APPLICATION,
-            lazy=True,
-        )
+        self._queue = Queue(around.ledger.engine)
 
     def start(self) -> None:
         """Take up what an earlier process left, then work until `stop`."""
@@ -128,42 +121,15 @@ class StudyWorkflows:
     def stop(self, grace: float) -> None:
         """Give running workflows `grace` seconds to end; what is left stays in the ledger."""
         DBOS.destroy(workflow_completion_timeout_sec=int(grace), destroy_registry=True)
-        self._client.destroy()
+        self._queue.close()
 
     def schedule_analysis(self, connection: sa.Connection, instance_id: int) -> None:
         """Enqueue the analysis of an instance in the transaction that records it."""
-        self._enqueue(connection, "analyse", instance_id, 1, delay=0.0)
-
-    def _enqueue(
-        self,
-        connection: sa.Connection,
-        name: str,
-        row_id: int,
-        attempt: int,
-        *,
-        delay: float,
-        partition: str | None = None,
-    ) -> None:
-        options: Any = {
-            "workflow_name": name,
-            "queue_name": name,
-            "workflow_id": f"{name}:{row_id}:{attempt}",
-            "app_version": APPLICATION_VERSION,
-        }
-        if delay > 0:
-            options["delay_seconds"] = delay
-        if partition is not None:
-            options["queue_partition_key"] = partition
-        self._client.enqueue_in_transaction(connection, options, row_id, attempt)
+        self._queue.enqueue(connection, "analyse", instance_id, 1)
 
     def _take_up(self) -> None:
         """Enqueue what no live workflow acts on: an error at the worst moment may have ended one."""
-        live = {
-            tuple(status.workflow_id.split(":")[:2])
-            for status in self._client.list_workflows(
-                status=["PENDING", "ENQUEUED", "DELAYED"], load_input=False, load_output=False
-            )
-        }
+        live = self._queue.live()
         with self._ledger.begin() as connection:
             for name, row_ids in self._ledger.unfinished(connection).items():
                 for row_id in row_ids:
@@ -171,11 +137,10 @@ class StudyWorkflows:
                         self._take_up_row(connection, name, row_id)
 
     def _take_up_row(self, connection: sa.Connection, name: str, row_id: int) -> None:
-        prefix = f"{name}:{row_id}:"
-        ended = self._client.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
         partition = self._ledger.delivery(connection, row_id).destination if name == "deliver" else None
         logger.warning("%s %d has no live workflow: taken up", name, row_id)
-        self._enqueue(connection, name, row_id, len(ended) + 1, delay=0.0, partition=partition)
+        attempt = self._queue.attempts(name, row_id) + 1
+        self._queue.enqueue(connection, name, row_id, attempt, partition=partition)
 
     # -- analyse --
 
@@ -189,7 +154,7 @@ class StudyWorkflows:
         with self._ledger.begin() as connection:
             if passing or attempt < UNFORESEEN_ATTEMPTS:
                 delay = backoff(self._settings.delivery, attempt)
-                self._enqueue(connection, "analyse", instance_id, attempt + 1, delay=delay)
+                self._queue.enqueue(connection, "analyse", instance_id, attempt + 1, delay=delay)
                 return "again"
             self._ledger.decide(
                 connection,
@@ -237,7 +202,7 @@ class StudyWorkflows:
         """Look at the study again when its quiet period can be over; the last instance's look is the one."""
         study_id = self._ledger.instance(connection, instance_id).study_id
         delay = self._until_quiet(connection, study_id)
-        self._enqueue(connection, "report", instance_id, 1, delay=delay)
+        self._queue.enqueue(connection, "report", instance_id, 1, delay=delay)
 
     def _until_quiet(self, connection: sa.Connection, study_id: int) -> float:
         quiet_at = self._ledger.last_arrival(connection, study_id) + self._settings.study.quiet_period
@@ -263,7 +228,7 @@ class StudyWorkflows:
             where = kind_and_place(error)
             logger.error("report of study %d, attempt %d: %s", study_id, attempt, where)  # noqa: TRY400
         with self._ledger.begin() as connection:
-            self._enqueue(connection, "report", instance_id, attempt + 1, delay=delay)
+            self._queue.enqueue(connection, "report", instance_id, attempt + 1, delay=delay)
         return "again"
 
     def _report_study(self, study_id: int, rows: Sequence[InstanceRow]) -> str:
@@ -318,7 +283,7 @@ class StudyWorkflows:
         for destination in self._settings.destination:
             delivery_id = self._ledger.add_delivery(connection, result_id, destination.name, self._clock())
             if delivery_id is not None:
-                self._enqueue(connection, "deliver", delivery_id, 1, delay=0.0, partition=destination.name)
+                self._queue.enqueue(connection, "deliver", delivery_id, 1, partition=destination.name)
 
     def _deliver(self, delivery_id: int, attempt: int) -> str:
         with self._ledger.begin() as connection:
@@ -343,7 +308,7 @@ class StudyWorkflows:
                 self._ledger.postpone_delivery(
                     connection, delivery_id, attempts=attempt, next_at=now + delay, reason=str(reason)
                 )
-                self._enqueue(
+                self._queue.enqueue(
                     connection, "deliver", delivery_id, attempt + 1, delay=delay, partition=row.destination
                 )
             else:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import pytest
 from peers import (
     Archive,
     Destination,
@@ -118,3 +122,40 @@ def test_given_up_after_the_time_that_the_site_set(tmp_path: Path, make_gateway:
         eventually(lambda: _states(gateway, "nowhere") == {"parked"})
         assert all("given up" in said and "reached" in said for said in _reasons(gateway, "nowhere"))
         assert gateway.stop() == 0, gateway.log_tail()
+
+
+def _retry(gateway: Gateway, *arguments: str) -> str:
+    command = [sys.executable, "-m", "cxr_pacs", "retry", "--config", str(gateway.config), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return f"{done.returncode}: {done.stdout}{done.stderr}".strip()
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_what_is_parked_is_sent_again_on_request(
+    tmp_path: Path, make_gateway: Callable[..., Gateway], *, running: bool
+):
+    first, second = new_radiograph(), new_radiograph()
+    with StubbornArchive(tmp_path / "strict", ae_title="STRICT", status=0xA900) as strict:
+        gateway = make_gateway(_at("strict", strict))
+        with gateway:
+            assert send([first, second], gateway.port) == [0, 0]
+            eventually(lambda: [row["state"] for row in deliveries(gateway)] == ["parked"] * 4)
+            if not running:
+                assert gateway.stop() == 0, gateway.log_tail()
+            strict.status = 0
+            assert _retry(gateway, "--destination", "strickt") == (
+                "1: cxr-pacs: no destination of the settings is called strickt"
+            )
+            assert _retry(gateway, str(first.StudyInstanceUID)) == "0: 2 parked object(s) are sent again"
+            assert _retry(gateway, str(first.StudyInstanceUID)) == "0: 0 parked object(s) are sent again"
+            if not running:
+                gateway.start()
+            _complete(strict, first)
+            eventually(
+                lambda: Counter(row["state"] for row in deliveries(gateway)) == {"delivered": 2, "parked": 2}
+            )
+            assert _retry(gateway, "--destination", "strict") == "0: 2 parked object(s) are sent again"
+            _complete(strict, second)
+            eventually(lambda: _states(gateway, "strict") == {"delivered"})
+            assert gateway.stop() == 0, gateway.log_tail()
+        assert strict.receptions == list(dict.fromkeys(strict.receptions))

@@ -212,7 +212,7 @@ def test_one_that_cannot_be_made_keeps_nothing_else_back(archive, with_all, serv
     (unmade,) = table(settings, "unmade")
     assert unmade["reason"] == f"{name.replace('_', ' ')}: it cannot be said"
     assert (unmade["instance_id"] is None) == (name == "plain_report")
-    with looking(settings) as (_, connection):
+    with looking(settings) as ledger, ledger.begin() as connection:
         told = [event.sentence for event in study_history(connection, film.StudyInstanceUID).events]
     assert f"Left out: {unmade['reason']}" in told
 

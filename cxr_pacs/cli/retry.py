@@ -1,0 +1,67 @@
+"""Send parked objects again, now that what parked them is mended."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway.ledger import Ledger
+from cxr_pacs.gateway.looking import looking
+from cxr_pacs.gateway.queue import Queue
+from cxr_pacs.settings import Settings, load_settings
+
+__all__ = ["configure", "run"]
+
+QUEUED, ERROR = 0, 1
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("uid", nargs="?", metavar="STUDY", help="only those of this Study Instance UID")
+    parser.add_argument("--destination", metavar="NAME", help="only those for this destination")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (TOML) of the gateway")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Queue them; 0, or 1 where there is no ledger or the settings do not know the destination.
+
+    A running gateway sends them at once, another one when it starts. Each is sent under the UID that it had,
+    and given up after the same time as a new one.
+    """
+    settings = load_settings(options.config) if options.config else Settings()
+    known = {destination.name for destination in settings.destination}
+    if options.destination is not None and options.destination not in known:
+        print(f"cxr-pacs: no destination of the settings is called {options.destination}", file=sys.stderr)
+        return ERROR
+    try:
+        with looking(settings) as ledger:
+            with ledger.begin() as connection:
+                parked = ledger.parked(connection, options.destination, options.uid)
+            queued = _queue(ledger, [(row, name) for row, name in parked if name in known])
+    except NothingToShow as error:
+        print(f"cxr-pacs: {error}", file=sys.stderr)
+        return ERROR
+    print(f"{queued} parked object(s) are sent again")
+    if strangers := sum(name not in known for _, name in parked):
+        print(f"{strangers} stay parked: their destination is no longer in the settings")
+    return QUEUED
+
+
+def _queue(ledger: Ledger, due: Sequence[tuple[int, str]]) -> int:
+    """Owe each anew and enqueue it, each in one transaction; count those that were still parked."""
+    queue = Queue(ledger.engine)
+    queued = 0
+    try:
+        for row, destination in due:
+            attempt = queue.attempts("deliver", row) + 1
+            with ledger.begin() as connection:
+                if ledger.unpark(connection, row, time.time()):
+                    queue.enqueue(connection, "deliver", row, attempt, partition=destination)
+                    queued += 1
+    finally:
+        queue.close()
+    return queued
