@@ -1,8 +1,9 @@
 # make demo [ARCHIVE=orthanc]   three radiographs through the gateway into an archive, and what came back
-# make test                     the whole test suite, with DCMTK, dicom3tools, pixelmed, Orthanc and PostgreSQL
+# make test                     the whole test suite, with DCMTK, dicom3tools, pixelmed, Orthanc, OHIF and PostgreSQL
 # make lint                     style, types, import contracts
 # make bench                    how long one study takes, and where the time goes
 # make venv                     only the virtual environment
+# make ohif                     only the OHIF viewer, into the virtual environment
 
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -18,9 +19,15 @@ DCMTK := storescu=dcmtk
 ORTHANC := Orthanc=orthanc
 DICOM3TOOLS := dciodvfy=dicom3tools
 PIXELMED := java=default-jre-headless /usr/share/java/pixelmed.jar=libpixelmed-java
+DICOM_WEB := /usr/share/orthanc/plugins/libOrthancDicomWeb.so=orthanc-dicomweb
+CHROMIUM := chromium=chromium
 POSTGRESQL := pg_ctlcluster=postgresql
 
-.PHONY: demo test lint bench venv
+# Its package holds the viewer as it is served: nothing is built, and none of its dependencies is installed.
+OHIF := 3.13.2
+OHIF_STAMP := $(VENV)/share/ohif/.$(OHIF)
+
+.PHONY: demo test lint bench venv ohif
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -29,8 +36,8 @@ ifeq ($(ARCHIVE),orthanc)
 endif
 	$(BIN)/python -m demo.run --archive $(ARCHIVE)
 
-test: $(STAMP)
-	.ci/need $(DCMTK) $(ORTHANC) $(DICOM3TOOLS) $(PIXELMED) $(POSTGRESQL)
+test: $(STAMP) $(OHIF_STAMP)
+	.ci/need $(DCMTK) $(ORTHANC) $(DICOM_WEB) $(DICOM3TOOLS) $(PIXELMED) $(CHROMIUM) $(POSTGRESQL)
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
@@ -44,6 +51,16 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.journey
 
 venv: $(STAMP)
+
+ohif: $(OHIF_STAMP)
+
+$(OHIF_STAMP): | $(BIN)/python
+	.ci/need npm=npm
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cd $(@D) && tar -xzf "$$(npm pack --silent @ohif/app@$(OHIF))" --strip-components=2 --exclude='*.map' package/dist
+	rm $(@D)/ohif-app-$(OHIF).tgz
+	touch $@
 
 # Debian's Python has venv but not ensurepip until python3-venv is installed; no program of that package tells.
 $(BIN)/python:

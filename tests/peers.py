@@ -50,6 +50,7 @@ __all__ = [
     "GatewaySettings",
     "Orthanc",
     "OrthancInstance",
+    "OrthancWithDicomWeb",
     "Request",
     "StoreScp",
     "StoredInstance",
@@ -93,6 +94,7 @@ _PROPOSE = {
     JPEG2000Lossless: "-xv",
 }
 _POLL = 0.05
+_DICOM_WEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 _PIXELMED = Path("/usr/share/java/pixelmed.jar")
 # Its templates are style sheets, larger than Java's own limits on them.
 _UNLIMITED = [f"-Djdk.xml.xpath{limit}OpLimit=0" for limit in ("Expr", "Total")] + [
@@ -192,6 +194,15 @@ class StoreScp:
 
     def files(self) -> tuple[Path, ...]:
         return tuple(sorted(self.folder.iterdir()))
+
+
+class OrthancWithDicomWeb(Orthanc):
+    """Orthanc with QIDO-RS and WADO-RS under ``/dicom-web`` of its web server."""
+
+    def _configuration(self) -> dict[str, object]:
+        if not _DICOM_WEB.exists():
+            raise RuntimeError(f"{_DICOM_WEB} is not installed: apt-get install orthanc-dicomweb")
+        return super()._configuration() | {"Plugins": [str(_DICOM_WEB)], "DicomWeb": {"Root": "/dicom-web/"}}
 
 
 class StubbornArchive(Archive):

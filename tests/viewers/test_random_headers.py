@@ -1,4 +1,4 @@
-"""dicom3tools over all that the gateway makes of headers as they come: in many scripts, with gaps, nonsense."""
+"""dicom3tools over all that the gateway makes of headers as they come: many scripts, gaps, nonsense."""
 
 from __future__ import annotations
 
