@@ -15,6 +15,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid
+from cxr_pacs.evidence.document import observer, separate
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.provenance import (
     DISCLAIMER,
@@ -24,7 +25,6 @@ from cxr_pacs.evidence.provenance import (
     settle_character_set,
 )
 from cxr_pacs.evidence.source import ReadInstance, ReportedStudy, referenced_requests, references
-from cxr_pacs.evidence.structured_report import observer
 from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassScore
 
@@ -96,6 +96,7 @@ def key_objects(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp)
     if requests := referenced_requests(lead):
         dataset.ReferencedRequestSequence = requests
     dataset.update(_content(selected, [*headers, *pictures], study, stamp.language))
+    separate(dataset)
     settle_character_set(dataset, lead)
     return dataset
 

@@ -17,6 +17,7 @@ from pydicom.uid import BasicTextSRStorage
 
 from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid
+from cxr_pacs.evidence.document import observer, separate
 from cxr_pacs.evidence.finding_site import laterality
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.provenance import (
@@ -33,7 +34,6 @@ from cxr_pacs.evidence.source import (
     referenced_requests,
     references,
 )
-from cxr_pacs.evidence.structured_report import observer
 from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassScore, ModelIdentity, Withheld
 
@@ -108,6 +108,7 @@ def plain_report(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp
     if predecessor is not None:
         dataset.PredecessorDocumentsSequence = references([predecessor])
     dataset.update(_content(study, model, stamp.language))
+    separate(dataset)
     settle_character_set(dataset, lead)
     return dataset
 

@@ -14,6 +14,7 @@ from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid, single
 from cxr_pacs.evidence.conclusion import conclusions
+from cxr_pacs.evidence.document import observer, separate
 from cxr_pacs.evidence.finding_site import laterality
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.image_library import image_library
@@ -35,7 +36,7 @@ from cxr_pacs.evidence.source import (
 from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassScore, Findings, ModelIdentity, Withheld
 
-__all__ = ["SERIES_NUMBER", "observer", "report"]
+__all__ = ["SERIES_NUMBER", "report"]
 
 SERIES_NUMBER: Final = 9001
 SERIES_DESCRIPTION: Final = f"AI CXR findings - {DISCLAIMER}"
@@ -99,6 +100,7 @@ def report(
     if predecessor is not None:
         dataset.PredecessorDocumentsSequence = references([predecessor])
     dataset.update(_content(read, heatmaps, stamp))
+    separate(dataset)
     settle_character_set(dataset, lead)
     return dataset
 
@@ -148,19 +150,6 @@ def _content(read: Sequence[ReadInstance], heatmaps: Sequence[Dataset], stamp: S
         root.ContentSequence.insert(len(root.ContentSequence) - 1, library)  # before the measurements
     root.ContentSequence.append(_remarks(read, stamp.language))
     return root
-
-
-def observer(model: ModelIdentity) -> hd.sr.ObservationContext:
-    """TID 1001 with the model's artefact as device observer (TID 1004)."""
-    device = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=model.device_uid,
-        name=model.name,
-        manufacturer_name=model.manufacturer,
-        model_name=f"{model.name} {model.version}",
-    )
-    return hd.sr.ObservationContext(
-        observer_device_context=hd.sr.ObserverContext(hd.sr.CodedConcept.from_code(codes.DEVICE), device),
-    )
 
 
 def _group(

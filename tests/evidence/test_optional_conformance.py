@@ -17,7 +17,7 @@ from test_evidence_of_real_headers import headers
 from cxr_pacs.evidence import ReadInstance, check, is_own_output
 from cxr_pacs.inference.findings import ClassCode
 
-SEG, PR, KO, TX = range(2, 6)
+SR, SEG, PR, KO, TX = range(1, 6)
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
@@ -92,6 +92,20 @@ def test_no_complaint_for_odd_tags(read, stamp, tmp_path, tags):
     for dataset in all_of(instance, stamp):
         assert check(dataset) == ()
         assert dciodvfy(dataset, tmp_path) == []
+
+
+def containers(item):
+    if item.get("ValueType") == "CONTAINER":
+        yield item
+    for child in item.get("ContentSequence", ()):
+        yield from containers(child)
+
+
+@pytest.mark.parametrize("which", [SR, KO, TX])
+def test_the_items_of_every_container_stand_each_for_itself(read, stamp, which):
+    found = list(containers(all_of(read(), stamp)[which]))
+    assert len(found) == {SR: 10, KO: 1, TX: 5}[which]
+    assert {container.ContinuityOfContent for container in found} == {"SEPARATE"}
 
 
 def test_twice_the_same_bytes(read, stamp):

@@ -53,8 +53,9 @@ def test_every_report_is_rendered_whole(rendered, tmp_path, language, disclaimer
 
 
 def values(item):
-    """Every text, code and number in a tree."""
+    """Every name, text, code and number in a tree."""
     for child in item.get("ContentSequence", ()):
+        yield child.ConceptNameCodeSequence[0].CodeMeaning
         if child.ValueType == "TEXT":
             yield child.TextValue
         elif child.ValueType == "CODE":
