@@ -27,7 +27,7 @@ def observer(model: ModelIdentity) -> hd.sr.ObservationContext:
 def separate(container: Dataset) -> None:
     """Mark `container`, and every container below it, as one of separate items (PS3.3 C.18.8).
 
-    Readers run the items of a continuous one, as highdicom makes them, into one paragraph without their names.
+    Readers run the items of a continuous one, which highdicom makes, into one paragraph without names.
     """
     if "ContinuityOfContent" in container:
         container.ContinuityOfContent = "SEPARATE"

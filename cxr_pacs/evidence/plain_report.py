@@ -6,6 +6,7 @@ the two could differ, the measurement report counts.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import Final
@@ -50,6 +51,7 @@ _PLACES: Final = MappingProxyType(
     }
 )
 _LANGUAGES: Final = MappingProxyType({"en": codes.ENGLISH, "es": codes.SPANISH})
+_WIDTH: Final = 80  # characters
 _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
 _INFERRED: Final = hd.sr.RelationshipTypeValues.INFERRED_FROM
 
@@ -176,9 +178,16 @@ def _findings(study: ReportedStudy, language: Language) -> Iterator[hd.sr.TextCo
     for place, instance in enumerate(study.read, start=1):
         image = "" if count == 1 else words.IMAGE_OF.say(language, place=place, count=count)
         for one in instance.classes:
-            yield _inferred(codes.FINDING, image + _sentence(instance, one, language), instance)
+            first, *others = _verdict(instance, one, language)
+            yield _inferred(codes.FINDING, _lines([image + first, *others]), instance)
         for remark in instance.quality:
             yield _inferred(codes.QUALITY, image + words.translated(remark, language), instance)
+
+
+def _lines(sentences: Sequence[str]) -> str:
+    """Each sentence on a line of its own, or on several: some viewers do not wrap the text of a finding."""
+    lines = (textwrap.wrap(one, _WIDTH, break_long_words=False, break_on_hyphens=False) for one in sentences)
+    return "\r\n".join(line for wrapped in lines for line in wrapped)
 
 
 def _inferred(name: Code, text: str, instance: ReadInstance) -> hd.sr.TextContentItem:
@@ -197,16 +206,24 @@ def _inferred(name: Code, text: str, instance: ReadInstance) -> hd.sr.TextConten
     return item
 
 
-def _sentence(instance: ReadInstance, one: ClassScore | Withheld, language: Language) -> str:
+def _verdict(instance: ReadInstance, one: ClassScore | Withheld, language: Language) -> Iterator[str]:
+    """Sentences on one class, the verdict first."""
     name = words.capitalised(codes.class_name(instance.findings.model, one.label, language))
     subject = words.SUBJECT.say(language, name=name, head=one.head)
     if isinstance(one, Withheld):
-        reason = words.translated(one.reason, language)
-        return words.NOT_EVALUATED.say(language, subject=subject, reason=reason)
-    text = words.FOUND if one.passed else words.NOT_FOUND
-    said = text.say(language, subject=subject, certainty=100 * one.score, threshold=100 * one.threshold)
-    side = laterality(instance.header, one)
-    return said + (_PLACES[side].say(language) if side else "")
+        yield words.NOT_EVALUATED.say(language, subject=subject)
+        yield words.translated(one.reason, language)
+        return
+    found, verdict = (words.FOUND, words.REACHED) if one.passed else (words.NOT_FOUND, words.NOT_REACHED)
+    yield found.say(language, subject=subject)
+    yield words.CERTAINTY.say(
+        language,
+        certainty=100 * one.score,
+        threshold=100 * one.threshold,
+        verdict=verdict.say(language),
+    )
+    if side := laterality(instance.header, one):
+        yield _PLACES[side].say(language)
 
 
 def _procedure(study: ReportedStudy, model: ModelIdentity, language: Language) -> Iterator[str]:

@@ -103,22 +103,20 @@ SOME_WITHHELD: Final = Text(
 )
 IMAGE_OF: Final = Text("Image {place} of {count}. ", "Imagen {place} de {count}. ")
 SUBJECT: Final = Text("{name} (head {head})", "{name} (salida {head})")
-NOT_EVALUATED: Final = Text("{subject}: not evaluated. {reason}", "{subject}: no evaluado. {reason}")
-FOUND: Final = Text(
-    "{subject}: certainty {certainty:.2f} %, decision threshold {threshold:.2f} % reached: positive.",
-    "{subject}: certeza {certainty:.2f} %, umbral de decisión {threshold:.2f} % alcanzado: positivo.",
-)
-NOT_FOUND: Final = Text(
-    "{subject}: certainty {certainty:.2f} %, decision threshold {threshold:.2f} % not reached: negative.",
-    "{subject}: certeza {certainty:.2f} %, umbral de decisión {threshold:.2f} % no alcanzado: negativo.",
+FOUND: Final = Text("{subject}: positive.", "{subject}: positivo.")
+NOT_FOUND: Final = Text("{subject}: negative.", "{subject}: negativo.")
+NOT_EVALUATED: Final = Text("{subject}: not evaluated.", "{subject}: no evaluado.")
+CERTAINTY: Final = Text(
+    "Certainty {certainty:.2f} %, decision threshold {threshold:.2f} % {verdict}.",
+    "Certeza {certainty:.2f} %, umbral de decisión {threshold:.2f} % {verdict}.",
 )
 IN_LEFT_LUNG: Final = Text(
-    " Its map lies mainly in the left lung.", " Su mapa está sobre todo en el pulmón izquierdo."
+    "Its map lies mainly in the left lung.", "Su mapa está sobre todo en el pulmón izquierdo."
 )
 IN_RIGHT_LUNG: Final = Text(
-    " Its map lies mainly in the right lung.", " Su mapa está sobre todo en el pulmón derecho."
+    "Its map lies mainly in the right lung.", "Su mapa está sobre todo en el pulmón derecho."
 )
-IN_BOTH_LUNGS: Final = Text(" Its map lies in both lungs.", " Su mapa está en ambos pulmones.")
+IN_BOTH_LUNGS: Final = Text("Its map lies in both lungs.", "Su mapa está en ambos pulmones.")
 MODEL: Final = Text(
     "Model {name} {version} of {manufacturer}, weights sha256:{digest}, preprocessing {preprocessing}.",
     "Modelo {name} {version} de {manufacturer}, pesos sha256:{digest}, preprocesamiento {preprocessing}.",

@@ -175,9 +175,9 @@ def test_what_was_not_found_lies_nowhere(read, stamp):
 
 def test_the_plain_report_names_the_lung(read, stamp):
     texts = said(study_of(stamp, sided(read(), "left")), stamp)
-    assert sum(text.endswith(" Its map lies mainly in the right lung.") for text in texts) == 2
+    assert sum(text.endswith("\nIts map lies mainly in the right lung.") for text in texts) == 2
     texts = said(study_of(stamp, sided(read(), "both")), stamp)
-    assert sum(text.endswith(" Its map lies in both lungs.") for text in texts) == 2
+    assert sum(text.endswith("\nIts map lies in both lungs.") for text in texts) == 2
 
 
 def test_a_reader_sees_the_side_with_the_finding(read, stamp):

@@ -24,15 +24,17 @@ def said(study, stamp, predecessor=None):
 
 
 def test_it_says_findings_thresholds_model_and_disclaimer(read, stamp, model):
-    not_reached = "decision threshold 42.00 % not reached: negative."
+    reached, not_reached = (
+        f"decision threshold 42.00 % {verdict}." for verdict in ("reached", "not reached")
+    )
     assert said(study_of(stamp, read("The image is small.")), stamp) == [
         f"AI-derived, not a diagnosis. {model.intended_use}",
         "The certainty reaches the decision threshold for: COVID-19.",
-        "COVID-19 (head binary): certainty 93.00 %, decision threshold 42.00 % reached: positive.",
-        f"Bacterial pneumonia (head binary): certainty 7.00 %, {not_reached}",
-        "COVID-19 (head multiclass): certainty 81.25 %, decision threshold 42.00 % reached: positive.",
-        f"Bacterial pneumonia (head multiclass): certainty 15.00 %, {not_reached}",
-        f"Normal (head multiclass): certainty 3.75 %, {not_reached}",
+        f"COVID-19 (head binary): positive.\r\nCertainty 93.00 %, {reached}",
+        f"Bacterial pneumonia (head binary): negative.\r\nCertainty 7.00 %, {not_reached}",
+        f"COVID-19 (head multiclass): positive.\r\nCertainty 81.25 %, {reached}",
+        f"Bacterial pneumonia (head multiclass): negative.\r\nCertainty 15.00 %, {not_reached}",
+        f"Normal (head multiclass): negative.\r\nCertainty 3.75 %, {not_reached}",
         "The image is small.",
         (
             f"Model {model.name} {model.version} of {model.manufacturer}, weights sha256:{model.digest}, "
@@ -55,10 +57,10 @@ def test_with_everything_withheld_it_says_why(read, stamp, tmp_path):
     assert text[1] == (
         "Nothing was evaluated: the model claims no class for this patient. The reasons stand below."
     )
-    reason = "not evaluated. No claim for a patient of 3 years."
+    reason = "not evaluated.\r\nNo claim for a patient of 3 years."
     assert f"COVID-19 (head multiclass): {reason}" in text
     assert len([t for t in text if t.endswith(reason)]) == 5
-    assert not any("certainty" in t for t in text)
+    assert not any("certainty" in t.lower() for t in text)
     assert check(made) == ()
     assert dciodvfy(made, tmp_path) == []
 
@@ -72,7 +74,7 @@ def test_what_is_withheld_beside_what_is_told(read, stamp):
     )
     text = said(study_of(stamp, dataclasses.replace(instance, findings=findings)), stamp)
     assert "Some classes were not evaluated; the reasons stand below." in text
-    assert "Normal (head multiclass): not evaluated. No claim for this view." in text
+    assert "Normal (head multiclass): not evaluated.\r\nNo claim for this view." in text
 
 
 def test_no_class_reached(read, stamp):
@@ -131,7 +133,7 @@ def test_dcmtk_reads_it(read, stamp, dsrdump):
     text = dsrdump(plain_report(study_of(stamp, read()), None, stamp))
     assert "AI-derived, not a diagnosis" in text
     assert "(43468-8,LN" in text
-    assert "COVID-19 (head binary): certainty 93.00 %" in text
+    assert "Certainty 93.00 %" in text
 
 
 def test_requests_of_the_source_are_carried_over(read, stamp):

@@ -197,6 +197,22 @@ def test_every_object_speaks_the_language_of_the_site(instance, stamp, tmp_path,
     assert dcentvfy(spanish, tmp_path) == []
 
 
+@pytest.mark.parametrize("language", words.LANGUAGES)
+def test_findings_in_words_are_short_lines(instance, stamp, language):
+    reason = (
+        "The view, PA or AP, is not known, so no claim of the model on bacterial pneumonia applies; "
+        "it claims it for PA."
+    )
+    withheld = (Withheld(head="h", label="bacterial_pneumonia", reason=reason),)
+    findings = dataclasses.replace(instance.findings, withheld=withheld)
+    instance = dataclasses.replace(instance, findings=findings)
+    report = all_of(instance, dataclasses.replace(stamp, language=language))[-1]
+    found = [text for text in sentences(report) if "\r\n" in text]
+    assert len(found) == 5
+    assert max(len(line) for text in found for line in text.split("\r\n")) <= 80
+    assert " ".join(found[-1].split()).endswith(words.translated(reason, language))
+
+
 def test_spanish_needs_a_character_set_that_can_say_it(instance, stamp):
     document = all_of(instance, dataclasses.replace(stamp, language="es"))[1]
     assert document.SpecificCharacterSet in {"ISO_IR 100", "ISO_IR 192"}

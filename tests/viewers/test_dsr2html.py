@@ -57,7 +57,7 @@ def values(item):
     for child in item.get("ContentSequence", ()):
         yield child.ConceptNameCodeSequence[0].CodeMeaning
         if child.ValueType == "TEXT":
-            yield child.TextValue
+            yield " ".join(child.TextValue.split())
         elif child.ValueType == "CODE":
             yield child.ConceptCodeSequence[0].CodeMeaning
         elif child.ValueType == "NUM":

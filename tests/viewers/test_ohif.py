@@ -90,14 +90,19 @@ def test_the_report_in_words_is_shown_whole(opened, studies, name, tmp_path):
     listed(page, document.SeriesDescription).dblclick()
     screen(page).get_by_text(document.ConceptNameCodeSequence[0].CodeMeaning).wait_for()
     page.screenshot(path=tmp_path / "report.png")
-    shown = screen(page).inner_text()
+    shown = " ".join(screen(page).inner_text().split())
     sentences = list(texts(document))
     assert len(sentences) > 10
     assert [sentence for sentence in sentences if sentence not in shown] == []
+    # OHIF does not wrap findings
+    findings = screen(page).locator("pre")
+    assert findings.count() > 0
+    assert findings.evaluate_all("all => all.every(one => one.scrollWidth <= one.clientWidth)")
 
 
 def texts(item):
     for child in item.get("ContentSequence", ()):
         if child.ValueType == "TEXT":
-            yield child.TextValue
+            name = child.ConceptNameCodeSequence[0].CodeMeaning
+            yield f"{name}: {' '.join(child.TextValue.split())}"
         yield from texts(child)
