@@ -14,12 +14,13 @@ from pydicom import Dataset, FileDataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, SegmentationStorage
+from pydicom.valuerep import DSfloat
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes
 from cxr_pacs.evidence.attributes import number, required_uid
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
-from cxr_pacs.evidence.image_library import patient_orientation
+from cxr_pacs.evidence.image_library import patient_orientation, spacing
 from cxr_pacs.evidence.picture import HeatmapPicture
 from cxr_pacs.evidence.provenance import (
     DISCLAIMER,
@@ -38,6 +39,8 @@ SERIES_NUMBER: Final = 9003
 SERIES_DESCRIPTION: Final = f"AI CXR activation map - {DISCLAIMER}"
 MAXIMUM: Final = 255
 
+# calibrated before that at the detector (PS3.3 10.7)
+_SPACINGS: Final = ("PixelSpacing", "ImagerPixelSpacing")
 # amber, as PCS values (PS3.3 C.10.7.1.1)
 _COLOUR: Final = [53083, 36237, 50886]
 
@@ -171,6 +174,8 @@ def _set_frame(dataset: Dataset, instance: ReadInstance, frame: NDArray[np.uint8
     _set_dimensions(dataset, dimensions)
     shared, own = Dataset(), Dataset()
     shared.SegmentIdentificationSequence = [_item_of(ReferencedSegmentNumber=1)]
+    if measures := _measures(instance.header):
+        shared.PixelMeasuresSequence = [measures]
     own.DerivationImageSequence = [_derivation(instance.header)]
     own.FrameContentSequence = [_item_of(DimensionIndexValues=[1])]
     dataset.SharedFunctionalGroupsSequence = [shared]
@@ -178,6 +183,18 @@ def _set_frame(dataset: Dataset, instance: ReadInstance, frame: NDArray[np.uint8
     # PS3.5 8.1.1: an odd number of bytes is padded
     dataset.PixelData = frame.tobytes() + b"\0" * (frame.size % 2)
     dataset["PixelData"].VR = "OB"
+
+
+def _measures(header: Dataset) -> Dataset | None:
+    """Item of Pixel Measures Sequence (PS3.3 C.7.6.16.2.1); None where the source tells no distance.
+
+    Some viewers end on a segmentation without. There is no Slice Thickness: a projection has none, although
+    highdicom's own class for segmentations asks for it.
+    """
+    for keyword in _SPACINGS:
+        if distances := spacing(header, keyword):
+            return _item_of(PixelSpacing=[DSfloat(distance, auto_format=True) for distance in distances])
+    return None
 
 
 def _set_dimensions(dataset: Dataset, uid: UID) -> None:

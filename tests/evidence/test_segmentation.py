@@ -7,11 +7,12 @@ import dataclasses
 import highdicom as hd
 import numpy as np
 import pytest
-from optional_objects import blob, picture_of
+from optional_objects import blob, dciodvfy, picture_of
 from radiographs import make_radiograph, synthetic_chest
+from test_evidence_conformance import _make_raw as make_raw
 
 from cxr_pacs.errors import EvidenceError
-from cxr_pacs.evidence import ReadInstance, report, segmentation
+from cxr_pacs.evidence import ReadInstance, check, report, segmentation
 
 
 @pytest.fixture
@@ -30,12 +31,19 @@ def test_its_fractions_are_the_map_in_the_geometry_of_the_source(made, read_back
     assert dataset.MaximumFractionalValue == 255
 
 
-def test_highdicom_reads_it_as_a_segmentation_of_the_source(made, read_back):
+def test_highdicom_reads_it_as_an_image_of_the_source(made, read_back):
     instance, dataset = made
-    read = hd.seg.Segmentation.from_dataset(read_back(dataset))
-    assert read.number_of_segments == 1
-    assert [str(uid) for _, _, uid in read.get_source_image_uids()] == [instance.header.SOPInstanceUID]
-    values = read.get_pixels_by_source_instance([instance.header.SOPInstanceUID])
+    image = hd.Image.from_dataset(read_back(dataset))
+    assert [str(uid) for _, _, uid in image.get_source_image_uids()] == [instance.header.SOPInstanceUID]
+    assert image.get_frame(1) / 255 == pytest.approx(blob(512, 448), abs=0.003)
+
+
+def test_highdicom_reads_one_without_a_spacing_as_a_segmentation(read, stamp, read_back):
+    instance = read(ImagerPixelSpacing=None, PixelSpacing=None)
+    dataset = segmentation(instance, picture_of(instance), stamp)
+    segments = hd.seg.Segmentation.from_dataset(read_back(dataset))
+    assert segments.number_of_segments == 1
+    values = segments.get_pixels_by_source_instance([instance.header.SOPInstanceUID])
     assert values.max() == pytest.approx(1.0)
     assert values[0, :, :, 0] == pytest.approx(blob(*values.shape[1:3]), abs=0.003)
 
@@ -57,6 +65,32 @@ def test_a_dark_map_makes_none(read, stamp):
     instance = read()
     dark = picture_of(instance, saliency=np.zeros((512, 448), np.float32))
     assert segmentation(instance, dark, stamp) is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({"ImagerPixelSpacing": [0.2, 0.1]}, ["0.2", "0.1"]),
+        ({"ImagerPixelSpacing": [0.2, 0.2], "PixelSpacing": [0.175, 0.175]}, ["0.175", "0.175"]),
+        ({"ImagerPixelSpacing": [0.2, 0.2], "PixelSpacing": [0, 0.1]}, ["0.2", "0.2"]),
+        ({"ImagerPixelSpacing": [1 / 7, 1e-9 / 7]}, ["0.14285714285714", "1.4285714286e-10"]),
+        ({"ImagerPixelSpacing": None, "PixelSpacing": None, "NominalScannedPixelSpacing": [1, 1]}, None),
+    ],
+)
+def test_its_pixels_are_as_far_apart_as_those_of_the_source(read, stamp, tmp_path, tags, expected):
+    instance = read(PixelSpacing=None)
+    for keyword, value in tags.items():
+        if value is None:
+            instance.header.pop(keyword, None)
+        else:
+            text = "\\".join(map(repr, value)).encode()
+            make_raw(instance.header, keyword, text + b" " * (len(text) % 2))
+    made = segmentation(instance, picture_of(instance), stamp)
+    (shared,) = made.SharedFunctionalGroupsSequence
+    measures = [list(map(str, item.PixelSpacing)) for item in shared.get("PixelMeasuresSequence", ())]
+    assert measures == ([] if expected is None else [expected])
+    assert check(made) == ()
+    assert dciodvfy(made, tmp_path) == []
 
 
 def test_odd_sizes_are_padded(findings, stamp, read_back):

@@ -44,6 +44,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Study]:
     studies = {}
     for name, tables in _SETTINGS.items():
         radiograph = dcmread(_RADIOGRAPHS / f"{name}.dcm")
+        radiograph.ImagerPixelSpacing = [0.2, 0.2]  # it tells none
         made = made_of([radiograph], folder / name, **tables)
         studies[name] = Study(source=folder / name / "source-0.dcm", made=made)
     return studies

@@ -100,6 +100,17 @@ def test_the_report_in_words_is_shown_whole(opened, studies, name, tmp_path):
     assert findings.evaluate_all("all => all.every(one => one.scrollWidth <= one.clientWidth)")
 
 
+def test_opening_a_segmentation_does_not_end_the_viewer(opened, studies):
+    """OHIF knows no fractions and loads for ever; another series can be opened instead."""
+    study = studies["alpha"]
+    page = opened(study)
+    listed(page, study.one("Segmentation Storage").SeriesDescription).dblclick()
+    screen(page).get_by_text("Loading SEG").wait_for()
+    heatmap = study.one("Secondary Capture Image Storage")
+    listed(page, heatmap.SeriesDescription).dblclick()
+    comes_to_show(page, heatmap.pixel_array)
+
+
 def texts(item):
     for child in item.get("ContentSequence", ()):
         if child.ValueType == "TEXT":
