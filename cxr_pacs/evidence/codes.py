@@ -129,5 +129,7 @@ def item(code: Code) -> Dataset:
     sequence_item = Dataset()
     sequence_item.CodeValue = code.value
     sequence_item.CodingSchemeDesignator = code.scheme_designator
+    if code.scheme_version:
+        sequence_item.CodingSchemeVersion = code.scheme_version
     sequence_item.CodeMeaning = code.meaning
     return sequence_item

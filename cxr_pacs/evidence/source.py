@@ -124,6 +124,8 @@ class ReportedStudy:
 def patient_and_study(header: Dataset) -> Dataset:
     """Copy the Patient and General Study modules for an object in the study of `header`.
 
+    Of Procedure Code Sequence only whole codes are taken over.
+
     Raises
     ------
     EvidenceError
@@ -135,7 +137,9 @@ def patient_and_study(header: Dataset) -> Dataset:
                 f"{keyword} cannot be decoded with its Specific Character Set: "
                 "results could not be filed safely"
             )
-    optional = {keyword: text for keyword in _TYPE_3 if (text := single(header, keyword))}
+    optional: dict[str, Any] = {key: text for key in _TYPE_3 if (text := single(header, key))}
+    if procedures := list(_codes(header, "ProcedureCodeSequence", terms_of(header))):
+        optional["ProcedureCodeSequence"] = [codes.item(code) for code in procedures]
     return _item(
         StudyInstanceUID=required_uid(header, "StudyInstanceUID"),
         **{keyword: single(header, keyword) for keyword in _TYPE_2},
@@ -233,8 +237,9 @@ def _item(**elements: Any) -> Dataset:
 
 def _codes(item: Dataset, keyword: str, terms: Sequence[str]) -> Iterator[Code]:
     for code in items(item, keyword):
-        value, scheme, meaning = (
-            single(code, k, terms) for k in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+        value, scheme, meaning, version = (
+            single(code, k, terms)
+            for k in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning", "CodingSchemeVersion")
         )
-        if 0 < len(value) <= 16 and 0 < len(scheme) <= 16 and meaning:
-            yield Code(value, scheme, meaning[:64])
+        if 0 < len(value) <= 16 and 0 < len(scheme) <= 16 and meaning and len(version) <= 16:
+            yield Code(value, scheme, meaning[:64], version or None)

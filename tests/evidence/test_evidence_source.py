@@ -269,6 +269,23 @@ def test_the_performed_procedure_comes_before_the_requested_one():
     assert referenced_requests(source) == []
 
 
+def test_whole_procedure_codes_are_those_of_the_study():
+    source = header()
+    source.ProcedureCodeSequence = [
+        coded("P1"),
+        coded("P2", "Chest", ""),
+        coded("P2", ""),
+        coded("P3", "Lung"),
+    ]
+    expected = [coded("P1"), coded("P3", "Lung")]
+    for dataset in (source.ProcedureCodeSequence[3], expected[1]):
+        dataset.CodingSchemeVersion = "2"
+    source.ProcedureCodeSequence[0].PatientName = "Doe^Jane"
+    assert patient_and_study(source).ProcedureCodeSequence == expected
+    source.ProcedureCodeSequence = [coded("", "no value")]
+    assert "ProcedureCodeSequence" not in patient_and_study(source)
+
+
 def test_damaged_elements_count_as_missing():
     assert number(header(Rows=("US", b"\1\2\3")), "Rows") is None
     assert character_set(header(SpecificCharacterSet=("US", b"\1\2\3")), ["é"]) == ["ISO_IR 192"]

@@ -34,8 +34,6 @@ TOLERATED_TOGETHER = (
     # It takes Accession Number for one of the study in documents and for one of the series in pictures, where
     # Request Attributes Sequence has another: so even where a document and a picture hold nothing else.
     r"Warning - Different information entities for attribute - Element=<AccessionNumber> .*",
-    # Optional in a study (PS3.3 C.7.2.1); the report names it as the procedure reported.
-    r"Warning - Attribute present in one instance but not the other - Element=<ProcedureCodeSequence> .*",
 )
 
 

@@ -15,7 +15,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from cxr_pacs.errors import EvidenceError
-from cxr_pacs.evidence import ReadInstance, ReportedStudy
+from cxr_pacs.evidence import ReadInstance, ReportedStudy, codes
 from cxr_pacs.gateway.reading import Reader
 from cxr_pacs.inference import Analysis, Bundle, Claim, ClassScore, Findings, ModelIdentity, Saliency
 from cxr_pacs.settings import Settings
@@ -119,6 +119,7 @@ def _film() -> FileDataset:
     film.Modality, film.PresentationIntentType = "DX", "FOR PRESENTATION"
     film.BodyPartExamined, film.ViewPosition, film.PatientOrientation = "CHEST", "PA", ["L", "F"]
     film.InstanceNumber, film.ImagerPixelSpacing = 1, [0.5, 0.5]
+    film.ProcedureCodeSequence = [codes.item(codes.PLAIN_CHEST_XRAY)]
     request = Dataset()
     request.RequestedProcedureID, request.RequestedProcedureDescription = "0", "Chest"
     film.RequestAttributesSequence = [request]
