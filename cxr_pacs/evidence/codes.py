@@ -61,9 +61,8 @@ PROCEDURE_DESCRIPTION: Final[Code] = codes.DCM.ProcedureDescription
 QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
 # Procedure Reported where the source names none; CID 100 is a baseline, its own radiograph has no body part
 PLAIN_CHEST_XRAY: Final = Code("399208008", "SCT", "Plain chest X-ray")
-# [CID 5000]; a measurement report has always said which English
+# [CID 5000]
 ENGLISH: Final = Code("en", "RFC5646", "English")
-ENGLISH_US: Final = Code("en-US", "RFC5646", "English (United States)")
 SPANISH: Final = Code("es", "RFC5646", "Spanish")
 CLASSIFICATION: Final = Code("278201002", "SCT", "Classification")
 

@@ -1,14 +1,25 @@
-"""What every structured document of ours holds: its observer, and items that stand each for itself."""
+"""What all structured documents of ours hold: language, observer, a caution, items that stand for themselves."""
 
 from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
 
 import highdicom as hd
 from pydicom import Dataset
 
-from cxr_pacs.evidence import codes
+from cxr_pacs.evidence import codes, words
+from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ModelIdentity
 
-__all__ = ["observer", "separate"]
+__all__ = ["caution", "language_of_content", "observer", "separate"]
+
+_LANGUAGES: Final = MappingProxyType({"en": codes.ENGLISH, "es": codes.SPANISH})
+
+
+def language_of_content(language: Language) -> hd.sr.LanguageOfContentItemAndDescendants:
+    """TID 1204: the language of all text."""
+    return hd.sr.LanguageOfContentItemAndDescendants(hd.sr.CodedConcept.from_code(_LANGUAGES[language]))
 
 
 def observer(model: ModelIdentity) -> hd.sr.ObservationContext:
@@ -22,6 +33,12 @@ def observer(model: ModelIdentity) -> hd.sr.ObservationContext:
     return hd.sr.ObservationContext(
         observer_device_context=hd.sr.ObserverContext(hd.sr.CodedConcept.from_code(codes.DEVICE), device),
     )
+
+
+def caution(model: ModelIdentity, language: Language) -> str:
+    """Say that this is no diagnosis, and what the model is meant for."""
+    use = words.translated(model.intended_use, language)
+    return f"{words.DISCLAIMER.say(language)}. {words.sentence(use)}"
 
 
 def separate(container: Dataset) -> None:

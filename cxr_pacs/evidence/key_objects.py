@@ -15,7 +15,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid
-from cxr_pacs.evidence.document import observer, separate
+from cxr_pacs.evidence.document import language_of_content, observer, separate
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.provenance import (
     DISCLAIMER,
@@ -122,7 +122,8 @@ def _content(
     document = study.document
     root.ContentSequence = hd.sr.ContentSequence(
         [
-            *_language(language),
+            # English is what a reader takes for granted
+            *(() if language == "en" else language_of_content(language)),
             *observer(selected[0].findings.model),
             hd.sr.TextContentItem(codes.KEY_OBJECT_DESCRIPTION, _description(selected, language), _CONTAINS),
             *(
@@ -143,13 +144,6 @@ def _content(
         ]
     )
     return root
-
-
-def _language(language: Language) -> hd.sr.ContentSequence | tuple[()]:
-    """TID 1204 where the language is not the one that a reader takes for granted."""
-    if language == "en":
-        return ()
-    return hd.sr.LanguageOfContentItemAndDescendants(hd.sr.CodedConcept.from_code(codes.SPANISH))
 
 
 def _description(selected: Sequence[ReadInstance], language: Language) -> str:

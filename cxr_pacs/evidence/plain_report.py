@@ -18,7 +18,7 @@ from pydicom.uid import BasicTextSRStorage
 
 from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid
-from cxr_pacs.evidence.document import observer, separate
+from cxr_pacs.evidence.document import caution, language_of_content, observer, separate
 from cxr_pacs.evidence.finding_site import laterality
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.provenance import (
@@ -50,7 +50,6 @@ _PLACES: Final = MappingProxyType(
         codes.BILATERAL: words.IN_BOTH_LUNGS,
     }
 )
-_LANGUAGES: Final = MappingProxyType({"en": codes.ENGLISH, "es": codes.SPANISH})
 _WIDTH: Final = 80  # characters
 _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
 _INFERRED: Final = hd.sr.RelationshipTypeValues.INFERRED_FROM
@@ -132,9 +131,8 @@ def _content(study: ReportedStudy, model: ModelIdentity, language: Language) -> 
         sections.append(
             _section(codes.IMAGES_SECTION, [_image(codes.ILLUSTRATION, i) for i in study.heatmaps])
         )
-    code = hd.sr.CodedConcept.from_code(_LANGUAGES[language])
     root.ContentSequence = hd.sr.ContentSequence(
-        [*hd.sr.LanguageOfContentItemAndDescendants(code), *observer(model), *sections]
+        [*language_of_content(language), *observer(model), *sections]
     )
     return root
 
@@ -154,7 +152,7 @@ def _image(name: Code, image: Dataset) -> hd.sr.ImageContentItem:
 
 
 def _summary(study: ReportedStudy, model: ModelIdentity, language: Language) -> Iterator[str]:
-    yield f"{words.DISCLAIMER.say(language)}. {words.translated(model.intended_use, language)}"
+    yield caution(model, language)
     passed = {
         codes.class_name(model, score.label, language): None
         for instance in study.read

@@ -136,7 +136,7 @@ def _algorithm_equipment(model: ModelIdentity, made_at: dt.datetime) -> Dataset:
     item.SoftwareVersions = long_string(model.version)
     item.DeviceUID = model.device_uid
     item.ContributionDateTime = f"{made_at:%Y%m%d%H%M%S.%f%z}"
-    item.ContributionDescription = f"{DISCLAIMER}. {model.intended_use}"[:1024]
+    item.ContributionDescription = f"{DISCLAIMER}. {words.sentence(model.intended_use)}"[:1024]
     return item
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Final
 
 import highdicom as hd
@@ -14,7 +13,7 @@ from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid, single
 from cxr_pacs.evidence.conclusion import conclusions
-from cxr_pacs.evidence.document import observer, separate
+from cxr_pacs.evidence.document import caution, language_of_content, observer, separate
 from cxr_pacs.evidence.finding_site import laterality
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.image_library import image_library
@@ -41,7 +40,6 @@ __all__ = ["SERIES_NUMBER", "report"]
 SERIES_NUMBER: Final = 9001
 SERIES_DESCRIPTION: Final = f"AI CXR findings - {DISCLAIMER}"
 
-_LANGUAGES: Final = MappingProxyType({"en": codes.ENGLISH_US, "es": codes.SPANISH})
 _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
 
 
@@ -141,9 +139,7 @@ def _content(read: Sequence[ReadInstance], heatmaps: Sequence[Dataset], stamp: S
             _group(instance, one, drawn, stamp) for instance in read for one in instance.classes
         ],
         title=codes.REPORT_TITLE,
-        language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
-            hd.sr.CodedConcept.from_code(_LANGUAGES[stamp.language])
-        ),
+        language_of_content_item_and_descendants=language_of_content(stamp.language),
     )
     root = tree[0]
     if library := image_library(headers):
@@ -228,8 +224,7 @@ def _remarks(read: Sequence[ReadInstance], language: Language) -> hd.sr.Containe
     """Qualitative Evaluations (TID 1500 rows 12 to 14): conclusions, and what to know beside the numbers."""
     model = read[0].findings.model
     told = {score.head: instance.findings for instance in read for score in instance.findings.scores}
-    use = words.translated(model.intended_use, language)
-    sentences = [f"{words.DISCLAIMER.say(language)}. {use}"]
+    sentences = [caution(model, language)]
     if told:
         sentences.append(words.POSITIVE_MEANS.say(language))
     sentences += [

@@ -13,7 +13,7 @@ import string
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["LANGUAGES", "Language", "Text", "capitalised", "translated"]
+__all__ = ["LANGUAGES", "Language", "Text", "capitalised", "sentence", "translated"]
 
 Language = Literal["en", "es"]
 LANGUAGES: Final[tuple[Language, ...]] = ("en", "es")
@@ -254,6 +254,11 @@ def translated(sentence: str, language: Language) -> str:
 def capitalised(text: str) -> str:
     """`text` with a capital for the beginning of a sentence."""
     return f"{text[:1].upper()}{text[1:]}"
+
+
+def sentence(text: str) -> str:
+    """`text` with a full stop, unless it ends as a sentence does."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
 def _translated(sentence: str, known: tuple[Text, ...], language: Language) -> str:

@@ -28,7 +28,7 @@ def test_it_says_findings_thresholds_model_and_disclaimer(read, stamp, model):
         f"decision threshold 42.00 % {verdict}." for verdict in ("reached", "not reached")
     )
     assert said(study_of(stamp, read("The image is small.")), stamp) == [
-        f"AI-derived, not a diagnosis. {model.intended_use}",
+        "AI-derived, not a diagnosis. Research use only.",
         "The certainty reaches the decision threshold for: COVID-19.",
         f"COVID-19 (head binary): positive.\r\nCertainty 93.00 %, {reached}",
         f"Bacterial pneumonia (head binary): negative.\r\nCertainty 7.00 %, {not_reached}",

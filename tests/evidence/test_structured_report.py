@@ -86,7 +86,7 @@ def test_the_document_is_complete_preliminary_unverified_and_says_what_it_is_not
     )
     assert "AI-derived, not a diagnosis" in document.SeriesDescription
     said = list(texts(document))
-    assert f"AI-derived, not a diagnosis. {model.intended_use}" in said
+    assert "AI-derived, not a diagnosis. Research use only." in said
     assert (
         "Certainties of head binary answer: assuming pneumonia: COVID-19 against bacterial pneumonia." in said
     )

@@ -182,7 +182,7 @@ def test_every_object_speaks_the_language_of_the_site(instance, stamp, tmp_path,
         said = [text for text in sentences(read) if re.search("[a-z]{3} ", text)]
         foreign = [text for text in said if ENGLISH.search(text.replace("not_covid19", ""))]
         assert foreign == []
-        languages = {"en", "en-US", "es", "121049"}
+        languages = {"en", "es", "121049"}
         told, wanted = (dict(meanings(one)) for one in (made, other))
         assert (told.get("es"), "es" in wanted) == (
             "Spanish" if made.Modality in {"SR", "KO"} else None,
@@ -211,6 +211,23 @@ def test_findings_in_words_are_short_lines(instance, stamp, language):
     assert len(found) == 5
     assert max(len(line) for text in found for line in text.split("\r\n")) <= 80
     assert " ".join(found[-1].split()).endswith(words.translated(reason, language))
+
+
+def test_both_reports_name_one_english(instance, stamp):
+    reports = [made for made in all_of(instance, stamp) if made.Modality == "SR"]
+    assert len(reports) == 2
+    assert [dict(meanings(made)).get("en") for made in reports] == ["English", "English"]
+
+
+@pytest.mark.parametrize("use", ["For tests", "For tests.", "For tests!"])
+def test_the_intended_use_is_one_sentence(instance, stamp, model, use):
+    model = dataclasses.replace(model, intended_use=use)
+    instance = dataclasses.replace(instance, findings=dataclasses.replace(instance.findings, model=model))
+    expected = f"AI-derived, not a diagnosis. For tests{'!' if use.endswith('!') else '.'}"
+    for made in all_of(instance, stamp):
+        if made.Modality == "SR":
+            assert expected in sentences(made)
+        assert made.ContributingEquipmentSequence[0].ContributionDescription == expected
 
 
 def test_spanish_needs_a_character_set_that_can_say_it(instance, stamp):
