@@ -1,4 +1,4 @@
-"""What all structured documents of ours hold: language, observer, a caution, items that stand for themselves."""
+"""What all structured documents of ours hold: language, observer, a caution, items each for itself."""
 
 from __future__ import annotations
 
