@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import subprocess
 
 import numpy as np
+import peers
 from radiographs import synthetic_chest
 
 from cxr_pacs.evidence import (
@@ -75,24 +75,16 @@ def part10(dataset):
 
 def dciodvfy(dataset, folder):
     """Complaints of dicom3tools about one object: errors and warnings."""
-    path = folder / "object.dcm"
-    path.write_bytes(part10(dataset))
-    result = subprocess.run(["dciodvfy", path], check=False, capture_output=True, text=True, errors="replace")
-    lines = (result.stdout + result.stderr).splitlines()
-    # the name of the IOD stands alone on its line: without it nothing was validated
-    assert any(line and " " not in line for line in lines), lines
-    complaints = [line for line in lines if line.startswith(("Error", "Warning"))]
+    complaints = peers.dciodvfy(_written(dataset, folder / "object.dcm"))
     return [line for line in complaints if not any(known in line for known in _NOT_OURS)]
 
 
 def dcentvfy(datasets, folder):
     """Errors of dicom3tools about the objects of one study together."""
-    paths = []
-    for number, dataset in enumerate(datasets):
-        paths.append(folder / f"of-study-{number}.dcm")
-        paths[-1].write_bytes(part10(dataset))
-    result = subprocess.run(
-        ["dcentvfy", *paths], check=False, capture_output=True, text=True, errors="replace"
-    )
-    assert result.returncode == 0
-    return [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("Error")]
+    paths = [_written(dataset, folder / f"of-study-{n}.dcm") for n, dataset in enumerate(datasets)]
+    return [line for line in peers.dcentvfy(paths) if line.startswith("Error")]
+
+
+def _written(dataset, path):
+    path.write_bytes(part10(dataset))
+    return path
