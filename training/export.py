@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from cxr_pacs.inference import load_engine
 from cxr_pacs.inference.bundle import MANIFEST, load_bundle, pack_weights
+from cxr_pacs.inference.efficientnet import EfficientNetLite0
 from cxr_pacs.inference.manifest import (
     Code,
     Head,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxr_pacs.inference.architecture import Architecture, LungNetwork
+    from cxr_pacs.inference.architecture import AnyArchitecture, LungNetwork
     from cxr_pacs.inference.bundle import Bundle
     from training.corpus import Film
     from training.evaluation import ScoreTable
@@ -115,7 +116,7 @@ class Fitted:
 
     Attributes
     ----------
-    architecture : Architecture
+    architecture : Architecture or EfficientNetLite0
     weights : mapping of str to float ndarray
     size : int
         Side of the input square, pixels.
@@ -125,7 +126,7 @@ class Fitted:
         What finds the lung fields to which films were cropped; None where it was fitted on whole films.
     """
 
-    architecture: Architecture
+    architecture: AnyArchitecture
     weights: Weights
     size: int
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -195,9 +196,21 @@ def export(
             "claims": claims(decided, films),
         }
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / _CARD).write_text(card(manifest, tuple(verdicts(decided, films))), encoding="utf-8")
-    return _write(out, manifest, files)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # A bundle is there whole or not at all.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+        made = Path(folder, out.name)
+        made.mkdir()
+        (made / _CARD).write_text(card(manifest, tuple(verdicts(decided, films))), encoding="utf-8")
+        _write(made, manifest, files)
+        made.rename(out)
+    return load_bundle(out)
+
+
+def _network(architecture: AnyArchitecture) -> Network:
+    if isinstance(architecture, EfficientNetLite0):
+        return Network(layout="efficientnet-lite0")
+    return Network(layout="resnet-v1", stages=architecture.stages, width=architecture.width)
 
 
 def _check_heads(crossval: ScoreTable) -> None:
@@ -249,9 +262,7 @@ def _draft(fitted: Fitted, train: Sequence[Film], release: Release, files: Mappi
         intended_use=release.intended_use,
         licence=release.licence,
         limitations=release.limitations,
-        network=Network(
-            layout="resnet-v1", stages=fitted.architecture.stages, width=fitted.architecture.width
-        ),
+        network=_network(fitted.architecture),
         preprocessing=Preprocessing(
             identifier=f"{kind}-{fitted.size}", mean=fitted.mean, deviation=fitted.deviation
         ),

@@ -18,7 +18,7 @@ from cxr_pacs.inference.preprocessing import BLANK, area_average
 from training.classification import Classification
 from training.corpus import CorpusError
 from training.recipe import HEADS, Plan, Stage
-from training.steppers import Setting, Stepper, stepper
+from training.steppers import Setting, stepper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -69,19 +69,10 @@ class Fit:
         Where ``checkpoint.npz`` and ``log.jsonl`` lie.
     task : Task, optional
         What it is fitted to; by default the classification of `films`.
-    moves : callable, optional
-        Makes what takes the steps; by default the ResNet50 of the backend that Keras runs.
     """
 
-    def __init__(
-        self,
-        films: Packed,
-        plan: Plan,
-        run: Path,
-        task: Task | None = None,
-        moves: Callable[[Setting, Any], Stepper] = stepper,
-    ) -> None:
-        self._films, self._plan, self._run, self._moves = films, plan, run, moves
+    def __init__(self, films: Packed, plan: Plan, run: Path, task: Task | None = None) -> None:
+        self._films, self._plan, self._run = films, plan, run
         self._task = task or Classification(films, plan)
 
     def weights(self, report: Callable[[dict[str, Any]], None]) -> dict[str, NDArray[np.float32]]:
@@ -115,7 +106,6 @@ class Fit:
         settings = {
             "plan": asdict(replace(self._plan, start=None)),
             "task": type(self._task).__name__,
-            "moves": self._moves.__name__,
             "backend": keras.backend.backend(),
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -126,7 +116,7 @@ class Fit:
     def _go_through(self, progress: _Progress, report: Callable[[dict[str, Any]], None]) -> _Progress:
         """Do the rest of one stage; its averaged weights are what the next one starts from."""
         plan, stage = self._plan, self._plan.stages[progress.stage]
-        moves = self._moves(self._setting(stage), progress.weights)
+        moves = stepper(self._setting(stage), progress.weights)
         if progress.optimizer:
             moves.restore(progress.optimizer)
         steps, epochs = plan.steps(stage), plan.epochs(stage)
@@ -160,10 +150,9 @@ class Fit:
     def _setting(self, stage: Stage) -> Setting:
         plan = self._plan
         heads = {head for head, _ in plan.architecture.heads}
-        last = f"conv{len(plan.architecture.stages) + 1}_"
 
         def moves(layer: str) -> bool:
-            in_last = layer in heads or (stage.thawed == "last" and layer.startswith(last))
+            in_last = layer in heads or (stage.thawed == "last" and plan.architecture.is_last(layer))
             return stage.thawed == "all" or in_last
 
         return Setting(
@@ -173,6 +162,7 @@ class Fit:
             objective=partial(self._task.objective, stage),
             moves=moves,
             weight_decay=plan.weight_decay,
+            head_share=plan.head_share,
         )
 
     def _batches(self, stage: Stage, place: tuple[int, int]) -> Iterator[Batch]:

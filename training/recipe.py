@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from cxr_pacs.inference.architecture import Architecture
+from cxr_pacs.inference.architecture import AnyArchitecture, Architecture
+from cxr_pacs.inference.efficientnet import EfficientNetLite0
 from training.augment import Augmentation
 from training.transfer import PLAIN_DEVIATION, PLAIN_MEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -22,30 +24,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUGMENTATION",
+    "COMPACT",
     "DISTILLED",
     "HEADS",
+    "LITE0",
+    "NETWORKS",
     "RECIPE",
     "RESNET50",
     "TAUGHT",
-    "TEACHING",
     "TRANSFER",
     "Plan",
     "Stage",
     "describe",
     "stretched",
-    "teaching",
 ]
 
 HEADS = {
     "binary": ("covid19", "bacterial_pneumonia"),
     "multiclass": ("covid19", "bacterial_pneumonia", "normal"),
 }
-RESNET50 = Architecture(
-    stages=(3, 4, 6, 3), width=64, heads=tuple((head, len(labels)) for head, labels in HEADS.items())
-)
+_HEADS = tuple((head, len(labels)) for head, labels in HEADS.items())
+RESNET50 = Architecture(stages=(3, 4, 6, 3), width=64, heads=_HEADS)
+LITE0 = EfficientNetLite0(heads=_HEADS)
+NETWORKS: Mapping[str, AnyArchitecture] = {"resnet50": RESNET50, "efficientnet-lite0": LITE0}
+"""What can be fitted, by the name that a command gives it."""
+
 _WARM_UP = 0.04
 _BATCH, _EPOCH, _WEIGHT_DECAY = 16, 2000, 0.05
-_LITE_MEAN, _LITE_DEVIATION = (127 / 255,) * 3, (128 / 255,) * 3  # as EfficientNet-Lite was trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,7 @@ class Plan:
 
     Attributes
     ----------
-    architecture : Architecture
+    architecture : Architecture or EfficientNetLite0
     mean, deviation : tuple of 3 float
         Of the P-values, as the bundle will state them.
     stages : tuple of Stage
@@ -99,18 +104,21 @@ class Plan:
     epoch : int
         Images between two checkpoints.
     weight_decay : float
+    head_share : float
+        Rate of the heads, as a share of the trunk's.
     seed : int
     start : mapping or None
         Weights to start from; random ones else.
     """
 
-    architecture: Architecture
+    architecture: AnyArchitecture
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     stages: tuple[Stage, ...]
     batch: int
     epoch: int
     weight_decay: float
+    head_share: float
     seed: int
     start: Weights | None
 
@@ -148,26 +156,25 @@ TRANSFER = (
 
 
 DISTILLED = (
-    replace(RECIPE[0], passes=40_000),
-    replace(RECIPE[1], passes=16_000, augmentation=AUGMENTATION.scaled(0.8)),
+    replace(RECIPE[0], passes=12_000, learning_rate=4e-4, augmentation=AUGMENTATION.scaled(0.8)),
 )
 """From what teachers say of each changed film."""
 
-TEACHING = (
+COMPACT = (
     Stage(
         size=160,
-        passes=12_000,
+        passes=15_000,
         learning_rate=4e-4,
         smoothing=0.05,
         augmentation=AUGMENTATION.scaled(0.6),
-        outside=0.0,
+        outside=0.1,
     ),
 )
-"""Of a teacher, which knows photographs."""
+"""Of EfficientNet-Lite0, which knows photographs."""
 
 TAUGHT = (
-    "Targets are what EfficientNet-Lite0 networks, fitted to the same films from ImageNet weights, say on "
-    "average of each changed film."
+    "Targets are what networks that were fitted to the same films before, its teachers, say on average of "
+    "each changed film."
 )
 
 
@@ -186,6 +193,7 @@ def from_nothing(effort: float, seed: int) -> Plan:
         batch=_BATCH,
         epoch=_EPOCH,
         weight_decay=_WEIGHT_DECAY,
+        head_share=0.1,
         seed=seed,
         start=None,
     )
@@ -202,14 +210,16 @@ def from_start(start: Start, effort: float, seed: int) -> Plan:
     )
 
 
-def teaching(known: Weights, effort: float, seed: int) -> Plan:
-    """Plan the fit of a teacher, whose weights know photographs; of our network it has the heads alone."""
+def compact(start: Start, effort: float, seed: int) -> Plan:
+    """Plan a fit of EfficientNet-Lite0 from weights that know photographs, or films; whole at once."""
     return replace(
         from_nothing(effort, seed),
-        mean=_LITE_MEAN,
-        deviation=_LITE_DEVIATION,
-        stages=stretched(TEACHING, effort),
-        start=known,
+        architecture=LITE0,
+        mean=start.mean,
+        deviation=start.deviation,
+        stages=stretched(COMPACT, effort),
+        head_share=1.0,
+        start=start.complete(LITE0, seed),
     )
 
 

@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 __all__ = [
     "PRETRAINING",
     "SETTINGS",
-    "TEACHER",
     "keep_settings",
     "read_settings",
     "read_weights",
     "write_weights",
 ]
 
-PRETRAINING, TEACHER = "pretraining", "teacher"
-"""What the setting ``task`` is of a run without classes, and of a teacher; runs of a classifier have none."""
+PRETRAINING = "pretraining"
+"""What the setting ``task`` is of a run without classes; runs of a classifier have none."""
 
 SETTINGS, _WEIGHTS = "settings.json", "weights.npz"
 _PACKAGES = ("cxr-pacs", "keras", "numpy", "opencv-python-headless", "tensorflow", "torch", "jax")

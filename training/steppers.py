@@ -1,8 +1,8 @@
 """One step of gradient descent on whichever backend Keras runs: TensorFlow, JAX or PyTorch.
 
 A stepper owns the weights while they move, the state of AdamW (Loshchilov, Hutter 2019), and a running
-average of the weights. Heads learn at a tenth of the trunk's rate: all pooled features are positive, so the
-weights of a head move a logit together. Gradients are clipped to a global norm of 1.
+average of the weights. Heads may learn at a lower rate than the trunk: all pooled features are positive, so
+the weights of a head move a logit together. Gradients are clipped to a global norm of 1.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import keras
 import numpy as np
 
+from cxr_pacs.inference.efficientnet import EfficientNetLite0
 from cxr_pacs.inference.network import build_network, read_weights, write_weights
 
 if TYPE_CHECKING:
@@ -21,15 +22,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxr_pacs.inference.architecture import Architecture
+    from cxr_pacs.inference.architecture import AnyArchitecture
 
     Arrays = Mapping[str, NDArray[Any]]
     Tensors = Mapping[str, Any]
 
-__all__ = ["CLIP", "HEAD_SHARE", "KEEP", "FastBatchNormalization", "Setting", "Stepper", "stepper"]
+__all__ = ["CLIP", "KEEP", "FastBatchNormalization", "Setting", "Stepper", "stepper"]
 
 CLIP = 1.0
-HEAD_SHARE = 0.1
 KEEP = 0.995
 
 
@@ -39,7 +39,7 @@ class Setting:
 
     Attributes
     ----------
-    architecture : Architecture
+    architecture : Architecture or EfficientNetLite0
     mean, deviation : tuple of 3 float
         Of the input's channels.
     objective : callable
@@ -48,14 +48,17 @@ class Setting:
         Whether a layer of this name moves; the batch statistics of others stand still.
     weight_decay : float
         Of kernels; biases and normalisations have none.
+    head_share : float
+        Rate of the heads, as a share of the trunk's.
     """
 
-    architecture: Architecture
+    architecture: AnyArchitecture
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     objective: Callable[[Tensors, Tensors, Tensors], Any]
     moves: Callable[[str], bool]
     weight_decay: float
+    head_share: float
 
 
 class Stepper(Protocol):
@@ -88,7 +91,9 @@ def stepper(setting: Setting, weights: Arrays | None) -> Stepper:
         weights = read_weights(build_network(setting.architecture, setting.mean, setting.deviation))
     backend = keras.backend.backend()
     if backend == "torch":
-        made: Stepper = importlib.import_module("training.torch_stepper").TorchStepper(setting, weights)
+        lite = isinstance(setting.architecture, EfficientNetLite0)
+        module, name = ("torch_lite", "TorchLiteStepper") if lite else ("torch_stepper", "TorchStepper")
+        made: Stepper = getattr(importlib.import_module(f"training.{module}"), name)(setting, weights)
         return made
     return (_JaxStepper if backend == "jax" else _TensorFlowStepper)(setting, weights)
 
@@ -125,7 +130,7 @@ class _KerasStepper:
             layer.trainable = setting.moves(layer.name)
         heads = {head for head, _ in setting.architecture.heads}
         variables = self.network.trainable_variables
-        shares = [HEAD_SHARE if v.path.split("/")[-2] in heads else 1.0 for v in variables]
+        shares = [setting.head_share if v.path.split("/")[-2] in heads else 1.0 for v in variables]
         self.groups = []
         for share in sorted(set(shares)):
             indices = [i for i, own in enumerate(shares) if own == share]

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from cxr_pacs.inference.network import FEATURES
-from training.steppers import CLIP, HEAD_SHARE, KEEP, Setting
+from training.steppers import CLIP, KEEP, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,31 +19,30 @@ if TYPE_CHECKING:
     from cxr_pacs.inference.architecture import Block
     from training.steppers import Arrays
 
-__all__ = ["TorchStepper"]
+__all__ = ["STATISTICS", "TorchStepper"]
 
 _EPSILON = 1.001e-5
 _MOMENTUM = 0.01
-_STATISTICS = ("moving_mean", "moving_variance")
+STATISTICS = ("moving_mean", "moving_variance")
 
 
 class TorchStepper:
     """See `training.steppers.Stepper`."""
 
-    head_share = HEAD_SHARE
-
     def __init__(self, setting: Setting, weights: Arrays) -> None:
         self._setting = setting
+        self._blocks: tuple[Any, ...] = tuple(setting.architecture.blocks())
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._values = {name: self._inward(value) for name, value in weights.items()}
         moving = [
             name
             for name in weights
-            if not name.endswith(_STATISTICS) and setting.moves(name.partition("/")[0])
+            if not name.endswith(STATISTICS) and setting.moves(name.partition("/")[0])
         ]
         self._moving = {name: self._values[name].requires_grad_() for name in moving}
         self._average = {name: value.detach().clone() for name, value in self._moving.items()}
         heads = [head for head, _ in setting.architecture.heads]
-        self._shares = [self.head_share if name.partition("/")[0] in heads else 1.0 for name in moving]
+        self._shares = [setting.head_share if name.partition("/")[0] in heads else 1.0 for name in moving]
         groups = [
             {"params": [value], "weight_decay": setting.weight_decay if name.endswith("/kernel") else 0.0}
             for name, value in self._moving.items()
@@ -68,12 +67,6 @@ class TorchStepper:
         with torch.no_grad():
             torch._foreach_lerp_(list(self._average.values()), list(self._moving.values()), 1 - keep)
         return float(loss.item())
-
-    def outputs(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Logits of every head, float32 [films, classes], with nothing moved."""
-        with torch.no_grad():
-            said = self._forward(images, 0.0)
-        return {head: said[head].cpu().numpy() for head, _ in self._setting.architecture.heads}
 
     def settle(self, batches: Iterable[NDArray[np.float32]]) -> None:
         """Become the average, with batch statistics taken anew over `batches`."""
@@ -129,12 +122,8 @@ class TorchStepper:
         pixels = (pixels - torch.tensor(mean, device=device)[:, None, None]) / torch.tensor(
             deviation, device=device
         )[:, None, None]
-        with torch.autocast(device.type, torch.bfloat16):
-            x = pixels.contiguous(memory_format=torch.channels_last)
-            x = functional.relu(self._convolve(x, "conv1", 2, 3, momentum))
-            x = functional.max_pool2d(x, 3, 2, 1)
-            for block in setting.architecture.blocks():
-                x = self._bottleneck(x, block, momentum)
+        with self._precision():
+            x = self._features(pixels.contiguous(memory_format=torch.channels_last), momentum)
         features = x.float().permute(0, 2, 3, 1)
         pooled = features.mean((1, 2))
         outputs = {
@@ -142,6 +131,17 @@ class TorchStepper:
             for head, _ in setting.architecture.heads
         }
         return {FEATURES: features, **outputs}
+
+    def _precision(self) -> Any:
+        return torch.autocast(self._device.type, torch.bfloat16)
+
+    def _features(self, x: torch.Tensor, momentum: float) -> torch.Tensor:
+        """Last feature map, [films, channels, h, w]."""
+        x = functional.relu(self._convolve(x, "conv1", 2, 3, momentum))
+        x = functional.max_pool2d(x, 3, 2, 1)
+        for block in self._blocks:
+            x = self._bottleneck(x, block, momentum)
+        return x
 
     def _bottleneck(self, x: torch.Tensor, block: Block, momentum: float) -> torch.Tensor:
         name, stride = block.name, block.stride
@@ -157,7 +157,7 @@ class TorchStepper:
         y = functional.conv2d(x, values[f"{name}_conv/kernel"], values[f"{name}_conv/bias"], stride, padding)
         return functional.batch_norm(
             y,
-            *(values[f"{name}_bn/{statistic}"] for statistic in _STATISTICS),
+            *(values[f"{name}_bn/{statistic}"] for statistic in STATISTICS),
             values[f"{name}_bn/gamma"],
             values[f"{name}_bn/beta"],
             training=self._setting.moves(f"{name}_bn"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cxr_pacs.inference.bundle import MANIFEST, load_bundle
+from cxr_pacs.inference.efficientnet import EfficientNetLite0
 from training.corpus import CorpusError
 from training.keras_file import KerasFile, StartError, read_keras_file
 from training.run_folder import PRETRAINING, SETTINGS, read_settings, read_weights
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxr_pacs.inference.architecture import Architecture
+    from cxr_pacs.inference.architecture import AnyArchitecture, Architecture
 
     Weights = Mapping[str, NDArray[np.float32]]
 
@@ -75,14 +76,14 @@ class Start:
         One sentence on where the weights come from.
     """
 
-    kind: Literal["deepcovid-xr", "imagenet", "bundle", "pretraining"]
+    kind: Literal["deepcovid-xr", "imagenet", "photographs", "bundle", "pretraining"]
     weights: Weights
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     size: int | None
     remark: str
 
-    def complete(self, architecture: Architecture, seed: int) -> dict[str, NDArray[np.float32]]:
+    def complete(self, architecture: AnyArchitecture, seed: int) -> dict[str, NDArray[np.float32]]:
         """
         Give every weight of `architecture`, of which the trunk must be the one that was read for.
 
@@ -111,7 +112,7 @@ class Start:
         return weights
 
 
-def read_start(path: Path, architecture: Architecture) -> Start:
+def read_start(path: Path, architecture: AnyArchitecture) -> Start:
     """
     Read weights for the trunk of `architecture`.
 
@@ -122,7 +123,7 @@ def read_start(path: Path, architecture: Architecture) -> Start:
         Keras 1 or 2, whole model or weights alone: ResNet50 of
         DeepCOVID-XR (https://github.com/IVPLatNU/DeepCovidXR, ``covid_models/Resnet_model.py``), ending in
         ``Dense(1, activation="sigmoid", name="last")``, or Keras' own for ImageNet, with or without its top.
-    architecture : Architecture
+    architecture : Architecture or EfficientNetLite0
         Of the network to be fitted; its heads need not be those of the file.
 
     Raises
@@ -137,6 +138,10 @@ def read_start(path: Path, architecture: Architecture) -> Start:
         return _of_bundle(path, trunk)
     if path.is_dir():
         return _of_run(path, trunk)
+    if isinstance(trunk, EfficientNetLite0):
+        raise StartError(
+            f"{path}: EfficientNet-Lite0 starts from a bundle, or from its weights for ImageNet (.pth)"
+        )
     file = read_keras_file(path)
     extra = {name for name in file.weights if name.partition("/")[0] == LAST}
     needed = trunk.weight_shapes()
@@ -155,7 +160,7 @@ def read_start(path: Path, architecture: Architecture) -> Start:
     )
 
 
-def _of_bundle(path: Path, trunk: Architecture) -> Start:
+def _of_bundle(path: Path, trunk: AnyArchitecture) -> Start:
     bundle = load_bundle(path)
     manifest = bundle.manifest
     weights = {name: array.astype(np.float32) for name, array in bundle.weights.items()}
@@ -172,7 +177,7 @@ def _of_bundle(path: Path, trunk: Architecture) -> Start:
     )
 
 
-def _of_run(path: Path, trunk: Architecture) -> Start:
+def _of_run(path: Path, trunk: AnyArchitecture) -> Start:
     try:
         found = read_weights(path)
         # A run from before there were settings has none.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cxr_pacs.inference.efficientnet import EfficientNetLite0
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CONVENTIONS", "Architecture", "Block", "LungNetwork"]
+__all__ = ["CONVENTIONS", "AnyArchitecture", "Architecture", "Block", "LungNetwork"]
 
 EXPANSION = 4
 _STEM = "conv1"
@@ -85,6 +87,10 @@ class Architecture:
         """Channels of the last feature map."""
         return EXPANSION * self.width << (len(self.stages) - 1)
 
+    def is_last(self, layer: str) -> bool:
+        """Whether `layer` belongs to the last stage of the trunk."""
+        return layer.startswith(f"conv{len(self.stages) + 1}_")
+
     def blocks(self) -> Iterator[Block]:
         """Every bottleneck, in the order of the pass."""
         incoming = self.width
@@ -113,6 +119,10 @@ class Architecture:
         for head, classes in self.heads:
             shapes |= {f"{head}/kernel": (self.channels, classes), f"{head}/bias": (classes,)}
         return shapes
+
+
+AnyArchitecture = Architecture | EfficientNetLite0
+"""What a bundle may hold."""
 
 
 def _convolution(name: str, kernel: tuple[int, int, int, int]) -> dict[str, tuple[int, ...]]:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cxr_pacs.inference.architecture import Architecture, LungNetwork
+from cxr_pacs.inference.architecture import AnyArchitecture, Architecture, LungNetwork
+from cxr_pacs.inference.efficientnet import EfficientNetLite0
 from cxr_pacs.inference.findings import ClassCode
 
 __all__ = [
@@ -65,11 +66,25 @@ class Head(_Part):
 
 
 class Network(_Part):
-    """The trunk, as in `cxr_pacs.inference.architecture`."""
+    """The trunk: a residual one of some stages and width, or EfficientNet-Lite0."""
 
-    layout: Literal["resnet-v1"]
-    stages: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(min_length=1, max_length=5)]
-    width: Annotated[int, Field(ge=1, le=512)]
+    layout: Literal["resnet-v1", "efficientnet-lite0"]
+    stages: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(max_length=5)] = ()
+    width: Annotated[int, Field(ge=1, le=512)] | None = None
+
+    @model_validator(mode="after")
+    def _shape_where_it_varies(self) -> Self:
+        if self.layout == "resnet-v1" and not (self.stages and self.width):
+            raise ValueError("resnet-v1 needs stages and width")
+        if self.layout == "efficientnet-lite0" and (self.stages or self.width):
+            raise ValueError("efficientnet-lite0 has stages and width of its own; leave them out")
+        return self
+
+    def architecture(self, heads: tuple[tuple[str, int], ...]) -> AnyArchitecture:
+        """Lay out the network with `heads`, names and counts of classes."""
+        if self.width is None:
+            return EfficientNetLite0(heads=heads)
+        return Architecture(stages=self.stages, width=self.width, heads=heads)
 
 
 class Preprocessing(_Part):
@@ -238,8 +253,6 @@ class Manifest(_Part):
             raise ValueError("heads: two heads give one label different codes")
         if unknown := {metric.head for metric in self.metrics} - set(names):
             raise ValueError(f"metrics: {min(unknown)!r} is no head of this bundle")
-        if self.preprocessing.size < self.architecture.stride:
-            raise ValueError("preprocessing.identifier: the input is smaller than one feature cell")
         if self.preprocessing.lung_fields_only and self.lungs is None:
             raise ValueError(
                 "lungs: preprocessing.identifier asks for lung fields, so a lung network is needed"
@@ -249,6 +262,15 @@ class Manifest(_Part):
         known = {(head.name, label.name) for head in self.heads for label in head.labels}
         if unclaimable := {(claim.head, claim.label) for claim in self.claims} - known:
             raise ValueError(f"claims: {'/'.join(min(unclaimable))} is no class of this bundle")
+        return self
+
+    @model_validator(mode="after")
+    def _input_fits(self) -> Self:
+        size, stride = self.preprocessing.size, self.architecture.stride
+        if size < stride:
+            raise ValueError("preprocessing.identifier: the input is smaller than one feature cell")
+        if self.network.layout == "efficientnet-lite0" and size % stride:
+            raise ValueError("preprocessing.identifier: efficientnet-lite0 needs a side that 32 divides")
         return self
 
     @property
@@ -267,10 +289,6 @@ class Manifest(_Part):
         return tuple(dict.fromkeys(found))
 
     @property
-    def architecture(self) -> Architecture:
+    def architecture(self) -> AnyArchitecture:
         """The network that the weights must fit."""
-        return Architecture(
-            stages=self.network.stages,
-            width=self.network.width,
-            heads=tuple((head.name, len(head.labels)) for head in self.heads),
-        )
+        return self.network.architecture(tuple((head.name, len(head.labels)) for head in self.heads))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from cxr_pacs.inference.architecture import Architecture, Block
+from cxr_pacs.inference.architecture import AnyArchitecture, Architecture, Block
+from cxr_pacs.inference.efficientnet import STEM, TOP, EfficientNetLite0, InvertedBottleneck
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,11 +20,13 @@ __all__ = ["FEATURES", "build_network", "read_weights", "write_weights"]
 FEATURES = "features"
 """Key of the last feature map among the network's outputs."""
 
-_EPSILON = 1.001e-5  # of keras.applications.ResNet50; another value would shift pretrained weights
+# Other values would shift pretrained weights.
+_EPSILON = 1.001e-5  # of keras.applications.ResNet50
+_LITE_EPSILON = 1e-3
 
 
 def build_network(
-    architecture: Architecture,
+    architecture: AnyArchitecture,
     mean: Sequence[float],
     deviation: Sequence[float],
     *,
@@ -34,7 +37,7 @@ def build_network(
 
     Parameters
     ----------
-    architecture : Architecture
+    architecture : Architecture or EfficientNetLite0
     mean, deviation : sequence of 3 float
         Subtracted from, then dividing the P-values of each of the three (equal) input channels.
     normalisation : type
@@ -53,6 +56,22 @@ def build_network(
     scale = [1 / d for d in deviation]
     offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
     x = layers.Rescaling(scale, offset, name="scaled")(x)
+    if isinstance(architecture, EfficientNetLite0):
+        x = _lite(x, architecture, normalisation)
+    else:
+        x = _residual(x, architecture, normalisation)
+    features = layers.Activation("linear", dtype="float32", name=FEATURES)(x)
+    pooled = layers.GlobalAveragePooling2D(dtype="float32", name="avg_pool")(features)
+    outputs = {FEATURES: features}
+    for head, classes in architecture.heads:
+        outputs[head] = layers.Dense(classes, dtype="float32", name=head)(pooled)
+    return keras.Model(pixels, outputs)
+
+
+def _residual(
+    x: Any, architecture: Architecture, normalisation: type[keras.layers.BatchNormalization]
+) -> Any:
+    layers = keras.layers
     x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = layers.Conv2D(architecture.width, 7, strides=2, name="conv1_conv")(x)
     x = normalisation(epsilon=_EPSILON, name="conv1_bn")(x)
@@ -61,12 +80,38 @@ def build_network(
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
     for block in architecture.blocks():
         x = _bottleneck(x, block, normalisation)
-    features = layers.Activation("linear", dtype="float32", name=FEATURES)(x)
-    pooled = layers.GlobalAveragePooling2D(dtype="float32", name="avg_pool")(features)
-    outputs = {FEATURES: features}
-    for head, classes in architecture.heads:
-        outputs[head] = layers.Dense(classes, dtype="float32", name=head)(pooled)
-    return keras.Model(pixels, outputs)
+    return x
+
+
+def _lite(
+    x: Any, architecture: EfficientNetLite0, normalisation: type[keras.layers.BatchNormalization]
+) -> Any:
+    layers = keras.layers
+
+    def convolve(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1) -> Any:
+        convolution = layers.Conv2D(
+            filters, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv"
+        )
+        return normalisation(epsilon=_LITE_EPSILON, name=f"{name}_bn")(convolution(x))
+
+    def rectify(x: Any, name: str) -> Any:
+        return layers.Activation("relu6", name=f"{name}_relu")(x)
+
+    def bottleneck(x: Any, block: InvertedBottleneck) -> Any:
+        name, y = block.name, x
+        if block.widens:
+            y = rectify(convolve(y, f"{name}_expand", block.inner), f"{name}_expand")
+        deep = layers.DepthwiseConv2D(
+            block.kernel, block.stride, padding="same", use_bias=False, name=f"{name}_deep_conv"
+        )
+        y = normalisation(epsilon=_LITE_EPSILON, name=f"{name}_deep_bn")(deep(y))
+        y = convolve(rectify(y, f"{name}_deep"), f"{name}_project", block.outgoing)
+        return layers.Add(name=f"{name}_add")([x, y]) if block.shortcut else y
+
+    x = rectify(convolve(x, STEM, 32, 3, 2), STEM)
+    for block in architecture.blocks():
+        x = bottleneck(x, block)
+    return rectify(convolve(x, TOP, architecture.channels), TOP)
 
 
 def _bottleneck(x: Any, block: Block, normalisation: type[keras.layers.BatchNormalization]) -> Any:

@@ -6,9 +6,12 @@ import pytest
 import tensorflow as tf
 
 from cxr_pacs.inference.architecture import Architecture
+from cxr_pacs.inference.efficientnet import EfficientNetLite0
 from cxr_pacs.inference.network import FEATURES, build_network, read_weights, write_weights
 
-RESNET50 = Architecture(stages=(3, 4, 6, 3), width=64, heads=(("binary", 2), ("multiclass", 3)))
+HEADS = (("binary", 2), ("multiclass", 3))
+RESNET50 = Architecture(stages=(3, 4, 6, 3), width=64, heads=HEADS)
+LITE0 = EfficientNetLite0(heads=HEADS)
 
 
 def test_resnet50_has_the_channels_and_stride_of_the_paper():
@@ -26,6 +29,25 @@ def test_weights_are_named_and_shaped_as_in_keras_applications():
         "multiclass/kernel",
         "multiclass/bias",
     }
+
+
+def test_lite0_is_the_network_that_was_published():
+    """Layers and weights of ``efficientnet-lite0``: 4,652,008 trainable ones with its thousand classes."""
+    shapes = EfficientNetLite0(heads=(("imagenet", 1000),)).weight_shapes()
+    trainable = {name: shape for name, shape in shapes.items() if "moving" not in name}
+    assert sum(int(np.prod(shape)) for shape in trainable.values()) == 4_652_008
+    assert len(list(LITE0.blocks())) == 16
+    network = build_network(LITE0, (0.5,) * 3, (0.5,) * 3)
+    assert {name: array.shape for name, array in read_weights(network).items()} == LITE0.weight_shapes()
+    features = network(np.zeros((1, 96, 96), np.float32))[FEATURES]
+    assert features.shape == (1, 3, 3, LITE0.channels)
+
+
+@pytest.mark.parametrize("architecture", [RESNET50, LITE0], ids=["resnet50", "lite0"])
+def test_the_last_stage_is_what_gives_the_last_features(architecture):
+    last = {name for name in architecture.weight_shapes() if architecture.is_last(name.partition("/")[0])}
+    assert 0 < len(last) < len(architecture.weight_shapes()) / 2
+    assert not any(name.startswith(("conv1_", "stem", "binary", "multiclass")) for name in last)
 
 
 def random_network(architecture, rng):
@@ -53,10 +75,17 @@ def seen_by(network, image, cell):
 
 @pytest.mark.parametrize("size", [288, 280], ids=["multiple-of-stride", "no-multiple"])
 def test_a_cell_sees_the_surroundings_of_the_place_stated(size):
-    architecture = Architecture(stages=(1, 1, 1, 1), width=8, heads=(("binary", 2),))
+    look(Architecture(stages=(1, 1, 1, 1), width=8, heads=(("binary", 2),)), size, draws=4)
+
+
+def test_so_does_one_of_lite0():
+    look(LITE0, 288, draws=2)
+
+
+def look(architecture, size, draws):
     rng = np.random.default_rng(4)
     off = []
-    for _ in range(4):
+    for _ in range(draws):
         network = random_network(architecture, rng)
         image = rng.random((size, size), np.float32)
         for cell in [(3, 3), (3, 5), (4, 4), (5, 3), (5, 5)]:

@@ -104,6 +104,8 @@ REFUSALS = [
     ('licence = "Apache-2.0"', "licence = 2", "licence"),
     ("limitations = [", "limitations = []\nothers = [", "limitations"),
     ('layout = "resnet-v1"', 'layout = "resnet-v2"', "network.layout"),
+    ('layout = "resnet-v1"', 'layout = "efficientnet-lite0"', "network"),
+    ("stages = [1, 1, 1, 1]", "stages = []", "network"),
     ("stages = [1, 1, 1, 1]", "stages = [1, 0]", "network.stages.1"),
     ("width = 2", "width = 0", "network.width"),
     ("squash-area-64", "letterbox-64", "preprocessing.identifier"),
@@ -246,10 +248,18 @@ def test_a_path_without_a_bundle_is_named_whole(tmp_path, monkeypatch, written):
         bundled(written)
 
 
-def test_the_shipped_bundle_is_whole_and_states_its_figures():
-    bundle = load_bundle(bundled("covid-pneumonia-resnet50"))
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("covid-pneumonia-resnet50", "resnet-v1"),
+        ("covid-pneumonia-efficientnet-lite0", "efficientnet-lite0"),
+    ],
+)
+def test_each_shipped_bundle_is_whole_and_states_its_figures(name, layout):
+    bundle = load_bundle(bundled(name))
     manifest = bundle.manifest
-    assert manifest.architecture.stages == (3, 4, 6, 3)
+    assert (manifest.name, manifest.network.layout) == (name, layout)
+    assert manifest.network.stages in {(), (3, 4, 6, 3)}
     assert [(head.name, len(head.labels)) for head in manifest.heads] == [("binary", 2), ("multiclass", 3)]
     stated = {(metric.head, metric.films, metric.name) for metric in manifest.metrics}
     for head in ("binary", "multiclass"):

@@ -18,6 +18,8 @@ def make_tiny(patch: pytest.MonkeyPatch) -> None:
     from training import lungs, recipe  # noqa: PLC0415 - Keras is slow to import
 
     patch.setattr(recipe, "RESNET50", ARCHITECTURE)
+    patch.setattr(recipe, "NETWORKS", {**recipe.NETWORKS, "resnet50": ARCHITECTURE})
+    patch.setattr(recipe, "DISTILLED", STAGES)
     patch.setattr(recipe, "RECIPE", STAGES)
     patch.setattr(recipe, "TRANSFER", STAGES)
     patch.setattr(recipe, "_BATCH", 8)

@@ -22,7 +22,6 @@ _COMMANDS = (
     "lungs",
     "pack",
     "pretrain",
-    "teach",
     "fit",
     "search",
     "evaluate",

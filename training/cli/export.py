@@ -40,7 +40,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FILE.npz",
         help="of cxr-train evaluate --fold K/N --scores: figures beside those of the test split, and claims",
     )
-    parser.add_argument("--name", default="covid-pneumonia-resnet50")
+    parser.add_argument("--name", help="of the bundle (default: covid-pneumonia- and the network)")
     parser.add_argument("--version", required=True, help="three numbers, e.g. 1.0.0")
     parser.add_argument("--manufacturer", default="cxr-pacs project")
     parser.add_argument(
@@ -59,12 +59,13 @@ def _run(options: argparse.Namespace) -> None:
 
     settings = _settings(options.folder)
     _check_preprocessing(settings.get("preprocessing"), options.lungs)
+    network = settings.get("network", "resnet50")
     weights = read_weights(options.folder)
     found = None
     if options.lungs:
         found = export.Lungs(layout=lungs.LAYOUT, weights=read_weights(options.lungs))
     fitted = export.Fitted(
-        architecture=recipe.RESNET50,
+        architecture=recipe.NETWORKS[network],
         weights=weights,
         size=settings["stages"][-1]["size"],
         mean=tuple(settings["mean"]),
@@ -73,7 +74,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     fold, seed = settings["fold"], settings["fold_seed"]
     release = export.Release(
-        name=options.name,
+        name=options.name or f"covid-pneumonia-{network}",
         version=options.version,
         manufacturer=options.manufacturer,
         intended_use="Research use only",
@@ -92,8 +93,6 @@ def _run(options: argparse.Namespace) -> None:
 
 def _settings(folder: Path) -> dict[str, Any]:
     settings = read_settings(folder)
-    if task := settings.get("task"):
-        raise CorpusError(f"{folder} is a run of another kind: {task}; export one of cxr-train fit")
     if missing := _NEEDED - settings.keys():
         raise CorpusError(f"{folder} is no run of cxr-train fit: its settings have no {min(missing)}")
     return settings
