@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cxr_pacs.inference.architecture import AnyArchitecture
     from training.packed import Packed
 
     Batch = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
@@ -49,8 +50,7 @@ class Classification:
         targets = {
             head: _smoothed(films.labels[drawn], labels, stage.smoothing) for head, labels in HEADS.items()
         }
-        cells = self._plan.architecture.stride
-        targets[INSIDE] = np.stack([at_cells(lungs, cells) for _, lungs in made])
+        targets[INSIDE] = np.stack([at_cells(lungs, self._plan.architecture) for _, lungs in made])
         return np.stack([image for image, _ in made]), targets
 
     def drawn(self, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -88,8 +88,11 @@ def _smoothed(truth: NDArray[np.str_], labels: tuple[str, ...], smoothing: float
     return np.asarray(rows, np.float32)
 
 
-def at_cells(mask: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
-    """Average the mask around the centre of each feature cell, pixel ``i * stride``."""
-    side = -(-mask.shape[0] // stride)
+def at_cells(mask: NDArray[np.float32], architecture: AnyArchitecture) -> NDArray[np.float32]:
+    """Average the square mask around the centre of each feature cell of `architecture`."""
+    stride = architecture.stride
+    cells = -(-mask.shape[0] // stride)
     smooth = cv2.blur(mask, (stride, stride), borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(smooth[::stride, ::stride][:side, :side], np.float32)
+    centres = np.floor((np.arange(cells) + architecture.first_centre) * stride).astype(np.int64)
+    centres = centres.clip(0, mask.shape[0] - 1)
+    return np.asarray(smooth[np.ix_(centres, centres)], np.float32)

@@ -45,12 +45,11 @@ class Distillation(Classification):
     def __init__(self, films: Packed, plan: Plan, teachers: Sequence[Teacher]) -> None:
         super().__init__(films, plan)
         self._teachers = teachers
-        self._side = max(teacher.size for teacher in teachers)
 
     def draw(self, stage: Stage, rng: np.random.Generator) -> Batch:
         """Draw one batch: images float32 [batch, size, size], and each head's probabilities."""
-        drawn = self.drawn(rng)
-        made = [augment(self._films.views[i], self._side, stage.augmentation, rng) for i in drawn]
+        drawn, side = self.drawn(rng), max(stage.size, *(teacher.size for teacher in self._teachers))
+        made = [augment(self._films.views[i], side, stage.augmentation, rng) for i in drawn]
         images = np.stack([image for image, _ in made])
         said = [teacher.logits(_at(images, teacher.size)) for teacher in self._teachers]
         targets = {}
@@ -60,11 +59,11 @@ class Distillation(Classification):
             known = np.isin(self._films.labels[drawn], labels)[:, None]
             targets[head] = np.asarray(known * powers / powers.sum(axis=1, keepdims=True), np.float32)
         lungs = _at(np.stack([mask for _, mask in made]), stage.size)
-        targets[INSIDE] = np.stack([at_cells(one, self._plan.architecture.stride) for one in lungs])
+        targets[INSIDE] = np.stack([at_cells(one, self._plan.architecture) for one in lungs])
         return _at(images, stage.size), targets
 
     def entropy(self, target: Any, logits: Any) -> Any:
-        """As `Classification.entropy`, of softened logits; scaled so that gradients keep their size."""
+        """As `Classification.entropy`, of logits divided by the temperature, and times it."""
         return _TEMPERATURE * super().entropy(target, logits / _TEMPERATURE)
 
 

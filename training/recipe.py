@@ -155,9 +155,7 @@ TRANSFER = (
 """From weights that know pictures already: heads, then the last stage, then all, at falling rates."""
 
 
-DISTILLED = (
-    replace(RECIPE[0], passes=12_000, learning_rate=4e-4, augmentation=AUGMENTATION.scaled(0.8)),
-)
+DISTILLED = (replace(RECIPE[0], passes=12_000, learning_rate=4e-4, augmentation=AUGMENTATION.scaled(0.8)),)
 """From what teachers say of each changed film."""
 
 COMPACT = (
@@ -230,7 +228,7 @@ def describe(plan: Plan) -> str:
     )
     origin = "random weights" if plan.start is None else "given weights"
     return (
-        f"From {origin}, AdamW in bfloat16, batches of {plan.batch} drawn evenly from groups of class and "
+        f"From {origin}, AdamW, batches of {plan.batch} drawn evenly from groups of class and "
         f"source, small groups less often; cosine cycles of images passed: {cycles}; averaged weights, batch "
         "statistics of the training films."
     )

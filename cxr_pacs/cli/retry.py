@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.looking import looking
 from cxr_pacs.gateway.queue import Queue
@@ -40,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         with looking(settings) as ledger:
             with ledger.begin() as connection:
+                if options.uid is not None:
+                    study_history(connection, options.uid)  # says so where nothing of it was received
                 parked = ledger.parked(connection, options.destination, options.uid)
             queued = _queue(ledger, [(row, name) for row, name in parked if name in known])
     except NothingToShow as error:
@@ -56,10 +59,11 @@ def _queue(ledger: Ledger, due: Sequence[tuple[int, str]]) -> int:
     queue = Queue(ledger.engine)
     queued = 0
     try:
+        live = queue.live()
         for row, destination in due:
-            attempt = queue.attempts("deliver", row) + 1
             with ledger.begin() as connection:
-                if ledger.unpark(connection, row, time.time()):
+                if ("deliver", str(row)) not in live and ledger.unpark(connection, row, time.time()):
+                    attempt = queue.attempts("deliver", row) + 1
                     queue.enqueue(connection, "deliver", row, attempt, partition=destination)
                     queued += 1
     finally:

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from cxr_pacs import dimse
 from cxr_pacs.cli.times import moment, since
 from cxr_pacs.errors import NothingToShow
 from cxr_pacs.gateway.looking import looking
-from cxr_pacs.gateway.standing import DestinationStanding, Standing, standing
+from cxr_pacs.gateway.standing import DestinationStanding, Standing, answers, standing
 from cxr_pacs.settings import Settings, load_settings
 
 __all__ = ["configure", "run"]
@@ -32,8 +31,10 @@ def run(options: argparse.Namespace) -> int:
     """Print it; 0, 3 where something needs a person, 1 where there is no ledger."""
     settings = load_settings(options.config) if options.config else Settings()
     try:
-        with looking(settings) as ledger, ledger.begin() as connection:
-            found = standing(connection, settings, lambda peer: dimse.echo(settings.dicom.ae_title, peer))
+        with looking(settings) as ledger:
+            problems = answers(settings)
+            with ledger.begin() as connection:
+                found = standing(connection, problems)
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR

@@ -153,11 +153,13 @@ def _image(name: Code, image: Dataset) -> hd.sr.ImageContentItem:
 
 def _summary(study: ReportedStudy, model: ModelIdentity, language: Language) -> Iterator[str]:
     yield caution(model, language)
+    reached = [score for instance in study.read for score in instance.findings.scores if score.passed]
+    ill = {score.head for score in reached if codes.is_disease(score.label)}
+    # Of a head health only where no disease, as the measurement report concludes.
     passed = {
         codes.class_name(model, score.label, language): None
-        for instance in study.read
-        for score in instance.findings.scores
-        if score.passed
+        for score in reached
+        if codes.is_disease(score.label) or score.head not in ill
     }
     told = any(instance.findings.scores for instance in study.read)
     if passed:

@@ -38,6 +38,7 @@ class History:
     Attributes
     ----------
     study_instance_uid : str
+        A hyphen for an instance that was not kept, and so has none here.
     events : tuple of Event
         What came, then what was made of it, then what became of each delivery.
     conclusion : str
@@ -54,18 +55,25 @@ class History:
 
 def study_history(connection: sa.Connection, uid: str) -> History:
     """
-    Tell the history of the study `uid`, or of the study that the instance `uid` belongs to.
+    Tell the history of the study `uid`, or of the study that the image or our own object `uid` belongs to.
 
     Raises
     ------
     NothingToShow
         Nothing of that UID was received.
     """
-    row = connection.execute(
-        sa.select(study)
-        .outerjoin(instance, instance.c.study_id == study.c.id)
-        .where(sa.or_(study.c.study_instance_uid == uid, instance.c.sop_instance_uid == uid))
-    ).first()
+    row = _study_of(connection, uid)
+    alone = _rows(
+        connection,
+        sa.select(instance).where(instance.c.sop_instance_uid == uid, instance.c.study_id.is_(None)),
+    )
+    if row is None and alone:
+        return History(
+            study_instance_uid="-",
+            events=tuple(map(_came, alone)),
+            conclusion="It was not kept, and belongs to no study of this gateway.",
+            done=True,
+        )
     if row is None:
         raise NothingToShow(
             f"no study and no instance of this gateway is called {uid}: nothing of it was received"
@@ -91,6 +99,21 @@ def study_history(connection: sa.Connection, uid: str) -> History:
         conclusion=conclusion,
         done=done,
     )
+
+
+def _study_of(connection: sa.Connection, uid: str) -> sa.Row[tuple[object, ...]] | None:
+    """Find the study called `uid`; else that of an image, else that of an object of ours, so called."""
+    queries = (
+        sa.select(study).where(study.c.study_instance_uid == uid),
+        sa.select(study)
+        .join(instance, instance.c.study_id == study.c.id)
+        .where(instance.c.sop_instance_uid == uid),
+        sa.select(study)
+        .join(result, result.c.study_id == study.c.id)
+        .where(result.c.sop_instance_uid == uid),
+    )
+    found = (connection.execute(query.order_by(study.c.id)).first() for query in queries)
+    return next((row for row in found if row is not None), None)
 
 
 def _rows(

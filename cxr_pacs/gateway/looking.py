@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from cxr_pacs.errors import NothingToShow
+from cxr_pacs.errors import ConfigurationError, NothingToShow
 from cxr_pacs.gateway.ledger import Ledger, open_ledger
 from cxr_pacs.settings import Settings
 
@@ -24,7 +24,7 @@ def looking(settings: Settings) -> Iterator[Ledger]:
     NothingToShow
         There is none yet: opening it would make it.
     ConfigurationError
-        It cannot be opened.
+        It cannot be opened or read.
     """
     url = sa.make_url(settings.database_url)
     if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).is_file()):
@@ -34,5 +34,9 @@ def looking(settings: Settings) -> Iterator[Ledger]:
     ledger = open_ledger(settings.database_url)
     try:
         yield ledger
+    except sa.exc.SQLAlchemyError as error:
+        raise ConfigurationError(
+            f"database.url: the ledger cannot be read: {type(error).__name__}"
+        ) from error
     finally:
         ledger.engine.dispose()

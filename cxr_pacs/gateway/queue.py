@@ -62,7 +62,8 @@ class Queue:
     def live(self) -> set[tuple[str, str]]:
         """Give name and row id of every workflow that is running or will run."""
         found = self._client.list_workflows(status=_LIVE, load_input=False, load_output=False)
-        return {(name, row) for name, row, *_ in (status.workflow_id.split(":") for status in found)}
+        parts = (status.workflow_id.split(":") for status in found)
+        return {(name, row) for name, row in (part[:2] for part in parts if len(part) == 3)}
 
     def attempts(self, name: str, row_id: int) -> int:
         """Count the attempts of `name` on row `row_id` that were ever enqueued."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -12,8 +12,9 @@ from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable
 from cxr_pacs.gateway.tables import delivery, instance, study
 from cxr_pacs.settings import Settings
 
-__all__ = ["DestinationStanding", "Standing", "standing"]
+__all__ = ["DestinationStanding", "Standing", "answers", "standing"]
 
+_REMOVED = "it is no longer in the settings"
 _DECISIONS = ("accept", "skip", "hold", "refuse")
 
 
@@ -43,6 +44,11 @@ class DestinationStanding:
     next_try: float | None
     last_reason: str | None
 
+    @property
+    def removed(self) -> bool:
+        """Whether the settings do not know it any more."""
+        return self.problem == _REMOVED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
@@ -60,7 +66,8 @@ class Standing:
     unreported : int
         Accepted instances that no report says yet.
     decided : dict
-        Count of instances for each of accept, skip, hold and refuse.
+        Count of instances for each of accept, skip, hold and refuse; of the held those alone of which no
+        other content was accepted.
     destinations : tuple of DestinationStanding
     """
 
@@ -75,32 +82,49 @@ class Standing:
     @property
     def needs_a_person(self) -> bool:
         """Whether something stands that will not go on by itself."""
-        stuck = any(one.parked or one.problem for one in self.destinations)
+        stuck = any(one.parked or (one.problem and not one.removed) for one in self.destinations)
         return bool(self.without_report or self.decided["hold"] or stuck)
 
 
-def standing(connection: sa.Connection, settings: Settings, echo: Callable[[dimse.Peer], None]) -> Standing:
+def answers(settings: Settings) -> dict[str, str | None]:
+    """Ask every destination by C-ECHO; by its name why it failed, or None where it answers."""
+    return {
+        peer.name: _problem(
+            settings.dicom.ae_title, dimse.Peer(ae_title=peer.ae_title, host=peer.host, port=peer.port)
+        )
+        for peer in settings.destination
+    }
+
+
+def _problem(calling_ae_title: str, peer: dimse.Peer) -> str | None:
+    try:
+        dimse.echo(calling_ae_title, peer)
+    except (DestinationUnavailable, DeliveryRefused) as error:
+        return str(error)
+    return None
+
+
+def standing(connection: sa.Connection, problems: Mapping[str, str | None]) -> Standing:
     """
-    Count what the ledger holds, and ask every destination.
+    Count what the ledger holds.
 
     Parameters
     ----------
     connection : Connection
         On the ledger.
-    settings : Settings
-    echo : callable
-        C-ECHO to a peer; raises DestinationUnavailable or DeliveryRefused.
+    problems : mapping
+        What `answers` gave.
     """
     problem = connection.execute(sa.select(sa.func.count(study.c.id), sa.func.count(study.c.problem))).one()
     counts = dict.fromkeys(_DECISIONS, 0)
     query = sa.select(instance.c.decision, sa.func.count()).group_by(instance.c.decision)
     counts |= {row[0]: row[1] for row in connection.execute(query) if row[0]}
+    counts["hold"] -= _settled(connection)
     open_query = sa.select(sa.func.count(), sa.func.min(instance.c.received_at))
     waiting, oldest = connection.execute(open_query.where(instance.c.decision.is_(None))).one()
     unreported = sa.select(sa.func.count()).where(
         instance.c.decision == "accept", instance.c.reported.is_(False)
     )
-    known = {peer.name for peer in settings.destination}
     told = set(connection.execute(sa.select(delivery.c.destination).distinct()).scalars())
     return Standing(
         studies=problem[0],
@@ -110,20 +134,20 @@ def standing(connection: sa.Connection, settings: Settings, echo: Callable[[dims
         unreported=connection.execute(unreported).scalar_one(),
         decided=counts,
         destinations=tuple(
-            _destination(connection, name, _health(settings, name, echo)) for name in sorted(known | told)
+            _destination(connection, name, problems.get(name, _REMOVED))
+            for name in sorted(problems.keys() | told)
         ),
     )
 
 
-def _health(settings: Settings, name: str, echo: Callable[[dimse.Peer], None]) -> str | None:
-    peers = [peer for peer in settings.destination if peer.name == name]
-    if not peers:
-        return "it is no longer in the settings"
-    try:
-        echo(dimse.Peer(ae_title=peers[0].ae_title, host=peers[0].host, port=peers[0].port))
-    except (DestinationUnavailable, DeliveryRefused) as error:
-        return str(error)
-    return None
+def _settled(connection: sa.Connection) -> int:
+    """Count held instances of which another content was accepted: the site has sent them anew."""
+    other = instance.alias()
+    accepted = sa.exists().where(
+        other.c.sop_instance_uid == instance.c.sop_instance_uid, other.c.decision == "accept"
+    )
+    query = sa.select(sa.func.count()).select_from(instance).where(instance.c.decision == "hold", accepted)
+    return int(connection.execute(query).scalar_one())
 
 
 def _destination(connection: sa.Connection, name: str, problem: str | None) -> DestinationStanding:

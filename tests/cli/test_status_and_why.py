@@ -178,6 +178,44 @@ def test_a_study_is_found_by_an_instance_of_it(site, told):
     assert why(told, site, f"{STUDY}.5.98")[1][0] == f"Study {STUDY}.5"
 
 
+def test_a_study_is_found_by_an_object_that_was_made_of_it(site, told):
+    site.report(site.arrive("a", "accept"))
+    assert why(told, site, f"{STUDY}.9")[1][0] == f"Study {STUDY}"
+
+
+def test_of_what_was_not_kept_the_reason_is_told(site, told):
+    with site.ledger.begin() as connection:
+        refused = Arrival(
+            digest="r",
+            source="PACS",
+            received_at=1.0,
+            sop_instance_uid="1.2.9",
+            decision="refuse",
+            reason="Our own report.",
+        )
+        assert site.ledger.add_arrival(connection, refused)
+    status, lines = why(told, site, "1.2.9")
+    assert status == 0
+    assert lines[1].endswith("Instance 1.2.9 came from PACS; refused: Our own report.")
+    assert lines[-1] == "It was not kept, and belongs to no study of this gateway."
+
+
+def test_a_locked_or_damaged_ledger_is_told_in_one_line(site, told):
+    site.ledger.engine.dispose()
+    path = load_settings(site.config).spool.path / "ledger.sqlite"
+    path.write_bytes(b"SQLite format 3\0" + b"?" * 4096)
+    status, _, err = told("status", "--config", site.config)
+    assert status == 2
+    assert err.startswith("cxr-pacs: database.url: ")
+    assert err.count("\n") == 1
+
+
+def test_what_never_came_is_not_sent_again(site, told):
+    status, _, err = told("retry", "1.2.3", "--config", site.config)
+    assert status == 1
+    assert "1.2.3: nothing of it was received" in err
+
+
 def test_what_never_came_is_said_so(site, told):
     status, out, err = told("why", "1.2.3", "--config", site.config)
     assert (status, out) == (1, "")
@@ -206,13 +244,30 @@ def test_a_silent_destination_needs_a_person_and_is_named(site, told, silent_por
 def test_all_well_with_a_destination_that_answers(tmp_path, told):
     with StoreScp(tmp_path / "peer") as peer:
         site = Site(tmp_path, {"pacs": peer.port})
-        site.finish(site.owe(site.report(site.arrive("a", "accept"))), "delivered")
+        report = site.report(site.arrive("a", "accept"))
+        site.finish(site.owe(report), "delivered")
+        site.finish(site.owe(report, "removed"), "delivered")
+        # What was held, and then sent anew and accepted, is settled.
+        for digest, decision in (("b", "hold"), ("c", "accept")):
+            with site.ledger.begin() as connection:
+                arrival = Arrival(
+                    digest=digest,
+                    source="MODALITY",
+                    received_at=2.0,
+                    study_instance_uid=STUDY,
+                    sop_instance_uid=f"{STUDY}.77",
+                    file=f"originals/{digest}.dcm",
+                    decision=decision,
+                )
+                assert site.ledger.add_arrival(connection, arrival)
         site.ledger.engine.dispose()
         status, out, _ = told("status", "--config", site.config, "--json")
     said = json.loads(out)
     assert status == 0
     assert said["needs_a_person"] is False
-    assert said["destinations"] == [
+    assert said["decided"]["hold"] == 0
+    assert said["destinations"][1]["problem"] == "it is no longer in the settings"
+    assert said["destinations"][:1] == [
         {
             "name": "pacs",
             "problem": None,

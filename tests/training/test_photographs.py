@@ -16,13 +16,14 @@ import pytest
 from packed_films import MILD, packed_films
 from tiny import make_tiny
 
-from cxr_pacs.inference.network import build_network, read_weights
+from cxr_pacs.inference.network import build_network, read_weights, write_weights
 from training import cli
 from training.loop import Fit
 from training.packed import write_packed
 from training.photographs import read_photographs
 from training.recipe import LITE0, compact
 from training.run_folder import read_settings
+from training.steppers import Setting
 from training.transfer import Start, StartError, read_start
 
 TORCH = importlib.util.find_spec("torch") is not None
@@ -179,8 +180,34 @@ def test_a_file_that_is_no_such_network_is_refused(content, tmp_path):
 
 
 @needs_torch
-def test_pytorch_and_keras_are_one_network_and_a_fit_is_taken_up(packed, file, tmp_path):
-    """PyTorch's own steps in a process of its own, then Keras' network here, on the same weights."""
+@pytest.mark.parametrize("size", [64, 160])
+def test_pytorch_and_keras_are_one_network(file, size):
+    import torch
+
+    from training.torch_lite import TorchLiteStepper
+
+    start = read_photographs(file)
+    weights = start.complete(LITE0, 1)
+    setting = Setting(
+        architecture=LITE0,
+        mean=start.mean,
+        deviation=start.deviation,
+        objective=lambda *_: 0,
+        moves={"binary", "multiclass"}.__contains__,  # batch statistics stand still
+        weight_decay=0.0,
+        head_share=1.0,
+    )
+    network = build_network(LITE0, start.mean, start.deviation)
+    write_weights(network, weights)
+    images = np.random.default_rng(0).random((2, size, size), np.float32)
+    with torch.no_grad():
+        theirs = TorchLiteStepper(setting, weights)._forward(images, 0.0)
+    for name, ours in network.predict_on_batch(images).items():
+        np.testing.assert_allclose(theirs[name].numpy(), ours, atol=1e-4 * abs(ours).max(), err_msg=name)
+
+
+@needs_torch
+def test_a_fit_by_pytorch_is_taken_up(packed, file, tmp_path):
     run = tmp_path / "run"
     command = ["fit", "--packed", packed, "--run", run, "--network", "efficientnet-lite0"]
     for _ in range(2):

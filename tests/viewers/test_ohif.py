@@ -20,6 +20,7 @@ from cxr_pacs.radiograph import read_radiograph
 
 NAMES = ("alpha", "bravo", "charlie")
 PATIENCE = 120
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
