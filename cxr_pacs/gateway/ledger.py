@@ -358,7 +358,9 @@ def open_ledger(url: str) -> Ledger:
             engine = sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
         return Ledger(engine)
     except (OSError, ImportError, sa.exc.SQLAlchemyError) as error:
-        raise ConfigurationError(f"database.url: cannot open the ledger: {error}") from error
+        # SQLAlchemy adds a line with an address of its own.
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"database.url: cannot open the ledger: {reason}") from error
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

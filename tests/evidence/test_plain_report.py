@@ -82,6 +82,14 @@ def test_no_class_reached(read, stamp):
     assert text[1] == "No certainty reaches its decision threshold."
 
 
+def test_health_is_told_only_where_no_disease_is(read, stamp):
+    def told(**scores):
+        return said(study_of(stamp, with_scores(read(), **scores)), stamp)[1]
+
+    assert told(normal=0.99) == "The certainty reaches the decision threshold for: normal."
+    assert told(normal=0.99, covid19=0.99) == "The certainty reaches the decision threshold for: COVID-19."
+
+
 def test_each_sentence_on_an_image_is_inferred_from_it(read, stamp):
     first = read("Small.")
     second = another(read, first)
