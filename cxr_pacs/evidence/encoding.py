@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pydicom import FileDataset
 from pydicom.uid import JPEGLSLossless, RLELossless
 
+from cxr_pacs.errors import EvidenceError
+
 __all__ = ["Encoding", "encode"]
 
 Encoding = Literal["native", "rle", "jpeg-ls"]
@@ -31,10 +33,20 @@ def encode(dataset: FileDataset, pixels: NDArray[np.uint8], encoding: Encoding) 
     encoding : str
         ``native``, ``rle`` or ``jpeg-ls``.
 
+    Raises
+    ------
+    EvidenceError
+        The encoder fails.
+
     References
     ----------
     PS3.5 8.2.2 (RLE), 8.2.3 (JPEG-LS), A.4.
     """
     if encoding in _ENCODERS:
         syntax, plugin = _ENCODERS[encoding]
-        dataset.compress(syntax, pixels, encoding_plugin=plugin, generate_instance_uid=False)
+        try:
+            dataset.compress(syntax, pixels, encoding_plugin=plugin, generate_instance_uid=False)
+        except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            raise EvidenceError(
+                f"the picture cannot be encoded as {encoding}: {type(error).__name__}"
+            ) from error

@@ -12,7 +12,7 @@ from pydicom import Dataset, FileDataset, dcmread
 from pydicom.uid import BasicTextSRStorage, KeyObjectSelectionDocumentStorage
 
 from cxr_pacs import __version__, evidence, radiograph
-from cxr_pacs.errors import EvidenceError, UnreadablePixels, kind_and_place
+from cxr_pacs.errors import EvidenceError, UnreadablePixels
 from cxr_pacs.inference import Analysis, Engine, Findings, Patient, located, withhold
 from cxr_pacs.radiograph import Decision, Geometry, Outcome, Radiograph, SelectionPolicy
 from cxr_pacs.settings import Settings
@@ -260,8 +260,6 @@ def _beside(wanted: Mapping[str, Callable[[], FileDataset | None]]) -> Beside:
             objects += [] if made is None else [_checked(made)]
         except EvidenceError as error:
             left_out.append(f"{name}: {error}")
-        except Exception as error:  # noqa: BLE001  pydicom and its encoders raise anything
-            left_out.append(f"{name}: {kind_and_place(error)}")
     return Beside(objects=tuple(objects), left_out=tuple(left_out))
 
 

@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 from optional_objects import blob, dcentvfy, dciodvfy, part10
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 from radiographs import synthetic_chest
 
@@ -180,3 +180,12 @@ def test_check_finds_pixel_data_that_cannot_be_decoded(draw, encoding):
     made = draw(encoding=encoding)
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     assert check(made) == problem
+
+
+def test_an_encoder_that_fails_makes_no_object(draw, monkeypatch):
+    def unable(*_, **__):
+        raise RuntimeError("no such plug-in")
+
+    monkeypatch.setattr(Dataset, "compress", unable)
+    with pytest.raises(EvidenceError, match="cannot be encoded as rle: RuntimeError"):
+        draw(encoding="rle")

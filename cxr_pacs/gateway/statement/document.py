@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from cxr_pacs import __version__
 from cxr_pacs.evidence.identity import EQUIPMENT_MODEL, MANUFACTURER
+from cxr_pacs.evidence.words import sentence
 from cxr_pacs.gateway.statement.examples import example_objects
 from cxr_pacs.gateway.statement.markdown import named, table
 from cxr_pacs.gateway.statement.network import networking, services_overview
@@ -61,7 +62,7 @@ def conformance_statement(settings: Settings, bundle: Bundle) -> str:
                     2,
                     "Chest radiographs come by C-STORE; a report and pictures that a neural network makes of "
                     "them go to the same study by C-STORE. Not a diagnostic device: every report is "
-                    f"preliminary and unverified. {model.intended_use}.",
+                    f"preliminary and unverified. {sentence(model.intended_use)}",
                     services_overview(settings, objects),
                     "No media are written or read; there is no query, retrieval, worklist, procedure step, "
                     "printing or storage commitment, and no DICOMweb.",
