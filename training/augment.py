@@ -82,8 +82,9 @@ def augment(
         0..1, moved with the image.
     """
     side = view.shape[0]
-    if side > 1.5 * size:
-        view = np.asarray(cv2.blur(view, (2, 2)), np.uint8)  # else the sampling below would skip pixels
+    width = round(side / size)
+    if width > 1:
+        view = np.asarray(cv2.blur(view, (width, width)), np.uint8)  # else the sampling below would skip pixels
     matrix = _placement(side, size, limits, rng)
     placed = cv2.warpAffine(view, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
     moved = placed.astype(np.float32) / np.float32(255)
