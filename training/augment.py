@@ -84,7 +84,8 @@ def augment(
     side = view.shape[0]
     width = round(side / size)
     if width > 1:
-        view = np.asarray(cv2.blur(view, (width, width)), np.uint8)  # else the sampling below would skip pixels
+        # Else the sampling below would skip pixels.
+        view = np.asarray(cv2.blur(view, (width, width)), np.uint8)
     matrix = _placement(side, size, limits, rng)
     placed = cv2.warpAffine(view, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
     moved = placed.astype(np.float32) / np.float32(255)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 import uuid
 from collections import defaultdict
@@ -57,6 +58,7 @@ __all__ = ["Fitted", "Lungs", "Release", "export"]
 
 _FILL = "smooth"  # the other, mid-grey, is what a model of lung fields is shown anyway
 _NAMESPACE = uuid.UUID("662f1a4c-5f0e-4a56-9d59-2f3c1a7b5d10")
+_FOLD = re.compile(r"(?P<manifest>\w+) fold (?P<fold>\d+)/(?P<of>\d+), seed (?P<seed>\d+)")
 _WEIGHTS, _LUNGS, _CARD = "weights.npz", "lungs.npz", "MODEL_CARD.md"
 _CODES = {
     "covid19": Code(value="840539006", scheme="SCT", meaning="COVID-19"),
@@ -154,12 +156,12 @@ def export(
     Raises
     ------
     CorpusError
-        The release cannot be stated in a manifest, or `crossval` is of other heads.
+        The release cannot be stated in a manifest; `crossval` is of other heads, or not every fold of one.
     EngineError, BundleError
         There is no usable backend; the weights do not fit the architecture.
     """
     if crossval is not None:
-        _check_heads(crossval)
+        _check_crossval(crossval)
     files = {_WEIGHTS: pack_weights(_centred(fitted))}
     if fitted.lungs is not None:
         files[_LUNGS] = pack_weights(fitted.lungs.weights)
@@ -213,9 +215,17 @@ def _network(architecture: AnyArchitecture) -> Network:
     return Network(layout="resnet-v1", stages=architecture.stages, width=architecture.width)
 
 
-def _check_heads(crossval: ScoreTable) -> None:
+def _check_crossval(crossval: ScoreTable) -> None:
     if {head.head: head.labels for head in crossval.heads} != HEADS:
         raise CorpusError("the scores of the cross-validation are of other heads or classes")
+    judged = {_FOLD.fullmatch(films) for films in crossval.manifests}
+    whole = {(str(n), str(len(judged))) for n in range(1, len(judged) + 1)}
+    alike = {found.group("manifest", "seed") for found in judged if found}
+    if len(alike) != 1 or {found and found.group("fold", "of") for found in judged} != whole:
+        raise CorpusError(
+            "the scores are not those of every fold of one cross-validation, but of: "
+            + "; ".join(sorted(crossval.manifests))
+        )
 
 
 def _centred(fitted: Fitted) -> dict[str, NDArray[np.float32]]:

@@ -51,7 +51,8 @@ def fitted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def crossval():
-    return made.judged_cohorts()
+    folds = tuple(f"{'cd' * 32} fold {number}/2, seed 0" for number in (1, 2))
+    return replace(made.judged_cohorts(), manifests=folds)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,10 @@ def test_what_cannot_be_stated_is_told_before_any_work(fitted, parts, crossval, 
     two = replace(crossval, heads=crossval.heads[:1])
     with pytest.raises(CorpusError, match="other heads"):
         export(fitted, parts, RELEASE, out, two)
+    first, second = crossval.manifests
+    for manifests in ((first,), (first, second.replace("seed 0", "seed 1")), (f"{'cd' * 32} split test",)):
+        with pytest.raises(CorpusError, match="not those of every fold"):
+            export(fitted, parts, RELEASE, out, replace(crossval, manifests=manifests))
     assert not out.exists()
 
 
