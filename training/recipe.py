@@ -161,11 +161,11 @@ DISTILLED = (replace(RECIPE[0], passes=12_000, learning_rate=4e-4, augmentation=
 COMPACT = (
     Stage(
         size=160,
-        passes=10_000,
+        passes=15_000,
         learning_rate=4e-4,
         smoothing=0.05,
         augmentation=AUGMENTATION.scaled(0.6),
-        outside=0.05,
+        outside=0.1,
     ),
 )
 """Of EfficientNet-Lite0, which knows photographs."""
