@@ -216,7 +216,7 @@ def _evidence(
         software_version="bench",
     )
     heatmap = evidence.heatmap(instance, picture, stamp)
-    return heatmap, evidence.report([instance], [heatmap], None, stamp)
+    return heatmap, evidence.report([instance], [heatmap], (), stamp)
 
 
 def peer_receive(dataset: FileDataset, studies: int, folder: Path) -> dict[str, list[float]]:

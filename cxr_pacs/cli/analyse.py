@@ -139,7 +139,7 @@ def _report_study(reader: Reader, lines: list[_Line], out: Path, now: float) -> 
     pictures = dict.fromkeys(path for line in lines for path in line.heatmaps)
     heatmaps = tuple(dcmread(path, stop_before_pixels=True) for path in pictures)
     try:
-        report = reader.report(list(instances.values()), heatmaps, None, now)
+        report = reader.report(list(instances.values()), heatmaps, (), now)
     except EvidenceError as error:
         for line in lines:
             line.error = str(error)

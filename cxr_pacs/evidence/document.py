@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -12,7 +13,7 @@ from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ModelIdentity
 
-__all__ = ["caution", "language_of_content", "observer", "separate"]
+__all__ = ["caution", "language_of_content", "next_number", "observer", "separate"]
 
 _LANGUAGES: Final = MappingProxyType({"en": codes.ENGLISH, "es": codes.SPANISH})
 
@@ -33,6 +34,11 @@ def observer(model: ModelIdentity) -> hd.sr.ObservationContext:
     return hd.sr.ObservationContext(
         observer_device_context=hd.sr.ObserverContext(hd.sr.CodedConcept.from_code(codes.DEVICE), device),
     )
+
+
+def next_number(predecessors: Sequence[Dataset]) -> int:
+    """Instance Number of the document that replaces `predecessors`: 1 where there is none."""
+    return 1 + max((int(one.get("InstanceNumber") or 0) for one in predecessors), default=0)
 
 
 def caution(model: ModelIdentity, language: Language) -> str:

@@ -15,7 +15,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid
-from cxr_pacs.evidence.document import language_of_content, observer, separate
+from cxr_pacs.evidence.document import language_of_content, next_number, observer, separate
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.provenance import (
     DISCLAIMER,
@@ -36,7 +36,7 @@ SERIES_DESCRIPTION: Final = f"AI CXR key images - {DISCLAIMER}"
 _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
 
 
-def key_objects(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp) -> FileDataset | None:
+def key_objects(study: ReportedStudy, predecessors: Sequence[Dataset], stamp: Stamp) -> FileDataset | None:
     """Select the images in which a claimed class reached its decision threshold.
 
     A class that is withheld has no score and selects nothing; neither does one that stands for health, or for
@@ -46,9 +46,9 @@ def key_objects(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp)
     ----------
     study : ReportedStudy
         Images, heatmaps and the report of them.
-    predecessor : Dataset or None
-        The selection that this one supersedes; it stands before this one in the series. (The object has no
-        attribute to name it.)
+    predecessors : sequence of Dataset
+        The selections that this one supersedes; it is numbered after them. (The object has no attribute to
+        name them.)
     stamp : Stamp
         Pins UIDs and times: the same arguments give the same bytes.
 
@@ -73,20 +73,19 @@ def key_objects(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp)
     headers = [instance.header for instance in selected]
     pictures = [picture for picture in study.heatmaps if _source(picture) in _uids(headers)]
     lead = headers[0]
-    # what belongs to which image is the report's to say; UIDs are those of all that it reports
-    sources = [required_uid(instance.header, "SOPInstanceUID") for instance in study.read]
+    document = required_uid(study.document, "SOPInstanceUID")
     dataset = common_modules(
         lead,
         Output(
             sop_class_uid=KeyObjectSelectionDocumentStorage,
-            sop_instance_uid=instance_uid(stamp, sources, model.digest, "key-objects"),
+            sop_instance_uid=instance_uid(stamp, [document], model.digest, "key-objects"),
             series_instance_uid=series_uid(
                 stamp, required_uid(lead, "StudyInstanceUID"), model.digest, "key-objects"
             ),
             modality="KO",
             series_description=SERIES_DESCRIPTION,
             series_number=SERIES_NUMBER,
-            instance_number=1 if predecessor is None else int(predecessor.get("InstanceNumber") or 0) + 1,
+            instance_number=next_number(predecessors),
         ),
         model,
         stamp,

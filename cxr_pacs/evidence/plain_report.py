@@ -18,7 +18,7 @@ from pydicom.uid import BasicTextSRStorage
 
 from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid
-from cxr_pacs.evidence.document import caution, language_of_content, observer, separate
+from cxr_pacs.evidence.document import caution, language_of_content, next_number, observer, separate
 from cxr_pacs.evidence.finding_site import laterality
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.provenance import (
@@ -55,15 +55,15 @@ _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
 _INFERRED: Final = hd.sr.RelationshipTypeValues.INFERRED_FROM
 
 
-def plain_report(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp) -> FileDataset:
+def plain_report(study: ReportedStudy, predecessors: Sequence[Dataset], stamp: Stamp) -> FileDataset:
     """Say in sentences what the report of `study` says in codes and numbers.
 
     Parameters
     ----------
     study : ReportedStudy
         Images, heatmaps and the report of them.
-    predecessor : Dataset or None
-        The plain report that this one replaces.
+    predecessors : sequence of Dataset
+        The plain reports that this one replaces.
     stamp : Stamp
         Pins UIDs and times: the same arguments give the same bytes.
 
@@ -79,19 +79,19 @@ def plain_report(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp
     model = common_model(study.instances)
     headers = [instance.header for instance in study.read]
     lead = headers[0]
-    sources = [required_uid(header, "SOPInstanceUID") for header in headers]
+    document = required_uid(study.document, "SOPInstanceUID")
     dataset = common_modules(
         lead,
         Output(
             sop_class_uid=BasicTextSRStorage,
-            sop_instance_uid=instance_uid(stamp, sources, model.digest, "plain-report"),
+            sop_instance_uid=instance_uid(stamp, [document], model.digest, "plain-report"),
             series_instance_uid=series_uid(
                 stamp, required_uid(lead, "StudyInstanceUID"), model.digest, "plain-report"
             ),
             modality="SR",
             series_description=SERIES_DESCRIPTION,
             series_number=SERIES_NUMBER,
-            instance_number=1 if predecessor is None else int(predecessor.get("InstanceNumber") or 0) + 1,
+            instance_number=next_number(predecessors),
         ),
         model,
         stamp,
@@ -106,8 +106,8 @@ def plain_report(study: ReportedStudy, predecessor: Dataset | None, stamp: Stamp
     )
     if requests := referenced_requests(lead):
         dataset.ReferencedRequestSequence = requests
-    if predecessor is not None:
-        dataset.PredecessorDocumentsSequence = references([predecessor])
+    if predecessors:
+        dataset.PredecessorDocumentsSequence = references(predecessors)
     dataset.update(_content(study, model, stamp.language))
     separate(dataset)
     settle_character_set(dataset, lead)

@@ -13,7 +13,7 @@ from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid, single
 from cxr_pacs.evidence.conclusion import conclusions
-from cxr_pacs.evidence.document import caution, language_of_content, observer, separate
+from cxr_pacs.evidence.document import caution, language_of_content, next_number, observer, separate
 from cxr_pacs.evidence.finding_site import laterality
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.image_library import image_library
@@ -46,7 +46,7 @@ _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
 def report(
     instances: Sequence[ReadInstance],
     heatmaps: Sequence[Dataset],
-    predecessor: Dataset | None,
+    predecessors: Sequence[Dataset],
     stamp: Stamp,
 ) -> FileDataset:
     """Report on all images of a study that were read.
@@ -62,8 +62,8 @@ def report(
         At least one; all of one study, read by one model. Their order does not matter.
     heatmaps : sequence of Dataset
         What `heatmap` made from them; all become evidence.
-    predecessor : Dataset or None
-        The report that this one replaces.
+    predecessors : sequence of Dataset
+        The reports that this one replaces; they make its UID another one.
     stamp : Stamp
         Pins UIDs and times: the same arguments give the same bytes.
 
@@ -86,7 +86,7 @@ def report(
     _require_one_patient(headers)
 
     lead = headers[0]
-    dataset = common_modules(lead, _output(headers, predecessor, model, stamp), model, stamp)
+    dataset = common_modules(lead, _output(headers, predecessors, model, stamp), model, stamp)
     dataset.CompletionFlag = "COMPLETE"
     dataset.PreliminaryFlag = "PRELIMINARY"
     dataset.VerificationFlag = "UNVERIFIED"
@@ -95,8 +95,8 @@ def report(
     dataset.CurrentRequestedProcedureEvidenceSequence = evidence
     if requests := referenced_requests(lead):
         dataset.ReferencedRequestSequence = requests
-    if predecessor is not None:
-        dataset.PredecessorDocumentsSequence = references([predecessor])
+    if predecessors:
+        dataset.PredecessorDocumentsSequence = references(predecessors)
     dataset.update(_content(read, heatmaps, stamp))
     separate(dataset)
     settle_character_set(dataset, lead)
@@ -113,18 +113,18 @@ def _require_one_patient(headers: Sequence[Dataset]) -> None:
 
 
 def _output(
-    headers: Sequence[Dataset], predecessor: Dataset | None, model: ModelIdentity, stamp: Stamp
+    headers: Sequence[Dataset], predecessors: Sequence[Dataset], model: ModelIdentity, stamp: Stamp
 ) -> Output:
-    sources = [required_uid(header, "SOPInstanceUID") for header in headers]
+    made_of = [required_uid(one, "SOPInstanceUID") for one in (*headers, *predecessors)]
     study = required_uid(headers[0], "StudyInstanceUID")
     return Output(
         sop_class_uid=Comprehensive3DSRStorage,
-        sop_instance_uid=instance_uid(stamp, sources, model.digest, "report"),
+        sop_instance_uid=instance_uid(stamp, made_of, model.digest, "report"),
         series_instance_uid=series_uid(stamp, study, model.digest, "report"),
         modality="SR",
         series_description=SERIES_DESCRIPTION,
         series_number=SERIES_NUMBER,
-        instance_number=1 if predecessor is None else int(predecessor.get("InstanceNumber") or 0) + 1,
+        instance_number=next_number(predecessors),
     )
 
 

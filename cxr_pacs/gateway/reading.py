@@ -175,7 +175,7 @@ class Reader:
         self,
         instances: Sequence[evidence.ReadInstance],
         heatmaps: Sequence[Dataset],
-        predecessor: Dataset | None,
+        predecessors: Sequence[Dataset],
         made_at: float,
     ) -> FileDataset:
         """Report the accepted instances of one study.
@@ -185,10 +185,10 @@ class Reader:
         EvidenceError
             The report cannot be built, or would not be conformant.
         """
-        return _checked(evidence.report(instances, heatmaps, predecessor, self._stamp(made_at)))
+        return _checked(evidence.report(instances, heatmaps, predecessors, self._stamp(made_at)))
 
     def beside_report(
-        self, study: evidence.ReportedStudy, predecessors: Mapping[str, Dataset], made_at: float
+        self, study: evidence.ReportedStudy, predecessors: Mapping[str, Sequence[Dataset]], made_at: float
     ) -> Beside:
         """Key object selection and plain report of a reported study, where the settings want them.
 
@@ -196,22 +196,22 @@ class Reader:
         ----------
         study : ReportedStudy
             The report, and what it was made of.
-        predecessors : mapping of str to Dataset
+        predecessors : mapping of str to sequence of Dataset
             What these objects replace, by SOP Class UID.
         made_at : float
             As for the report.
         """
         stamp = self._stamp(made_at)
-        key_objects = predecessors.get(KeyObjectSelectionDocumentStorage)
-        plain_report = predecessors.get(BasicTextSRStorage)
+        key_objects = predecessors.get(KeyObjectSelectionDocumentStorage, ())
+        plain_report = predecessors.get(BasicTextSRStorage, ())
         wanted = (
             ("key object selection", evidence.key_objects, key_objects, self._objects.key_objects),
             ("plain report", evidence.plain_report, plain_report, self._objects.plain_report),
         )
         return _beside(
             {
-                name: functools.partial(make, study, predecessor, stamp)
-                for name, make, predecessor, is_wanted in wanted
+                name: functools.partial(make, study, earlier, stamp)
+                for name, make, earlier, is_wanted in wanted
                 if is_wanted
             }
         )

@@ -85,7 +85,7 @@ def both(stamp):
         saliency = picture * 0
         saliency[picture.shape[0] // 2 :, : picture.shape[1] // 3] = 1
         drawn = heatmap(instance, HeatmapPicture(pixels=picture, saliency=saliency, shown=shown), stamp)
-        return drawn, report([instance], [drawn], None, stamp)
+        return drawn, report([instance], [drawn], (), stamp)
 
     return make
 

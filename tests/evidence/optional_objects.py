@@ -50,7 +50,7 @@ def picture_of(instance, index=None, *, saliency=None, aspect=1.0):
 def study_of(stamp, *instances):
     """A reported study, with a heatmap of each image that has a score."""
     drawn = tuple(heatmap(i, picture_of(i), stamp) for i in instances if i.findings.scores)
-    document = report(instances, drawn, None, stamp)
+    document = report(instances, drawn, (), stamp)
     return ReportedStudy(instances=tuple(instances), heatmaps=drawn, document=document)
 
 
@@ -62,8 +62,8 @@ def all_of(instance, stamp):
         study.document,
         segmentation(instance, picture, stamp),
         presentation_state(instance, picture, stamp),
-        key_objects(study, None, stamp),
-        plain_report(study, None, stamp),
+        key_objects(study, (), stamp),
+        plain_report(study, (), stamp),
     ]
 
 

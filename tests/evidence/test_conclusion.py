@@ -55,7 +55,7 @@ def lateralities(document):
 
 def test_each_head_concludes_what_it_reached(read, stamp, tmp_path):
     instance = read()
-    document = report([instance], [], None, stamp)
+    document = report([instance], [], (), stamp)
     uids = {instance.header.SOPInstanceUID}
     sentence = "the certainty reaches the decision threshold for COVID-19."
     assert list(concluded(document)) == [
@@ -68,7 +68,7 @@ def test_each_head_concludes_what_it_reached(read, stamp, tmp_path):
 
 def test_where_nothing_is_reached_that_is_no_negative(read, stamp, tmp_path):
     instance = with_scores(read())
-    document = report([instance], [], None, stamp)
+    document = report([instance], [], (), stamp)
     meanings, sentences, _ = zip(*concluded(document), strict=True)
     assert set(meanings) == {"Indeterminate"}
     assert sentences[-1] == (
@@ -82,7 +82,7 @@ def test_health_is_concluded_only_where_no_disease_is(read, stamp):
     """Thresholds are chosen class by class: two classes of a head may reach theirs at once."""
 
     def of_multiclass(**scores):
-        document = report([with_scores(read(), **scores)], [], None, stamp)
+        document = report([with_scores(read(), **scores)], [], (), stamp)
         return [meaning for meaning, sentence, _ in concluded(document) if "multiclass" in sentence]
 
     assert of_multiclass(normal=0.99) == ["Normal"]
@@ -94,7 +94,7 @@ def test_only_what_is_claimed_is_concluded(read, stamp):
     scores = instance.findings.scores
     withheld = tuple(Withheld(head=s.head, label=s.label, reason="No claim.") for s in scores[:4])
     findings = dataclasses.replace(instance.findings, scores=scores[4:], withheld=withheld)
-    document = report([dataclasses.replace(instance, findings=findings)], [], None, stamp)
+    document = report([dataclasses.replace(instance, findings=findings)], [], (), stamp)
     ((meaning, sentence, _),) = concluded(document)
     assert (meaning, sentence) == (
         "Indeterminate",
@@ -103,7 +103,7 @@ def test_only_what_is_claimed_is_concluded(read, stamp):
 
 
 def test_where_nothing_is_claimed_nothing_was_evaluated(read, stamp, tmp_path):
-    document = report([all_withheld(read())], [], None, stamp)
+    document = report([all_withheld(read())], [], (), stamp)
     ((meaning, sentence, _),) = concluded(document)
     assert meaning == "Not Evaluated"
     assert sentence == "Nothing was evaluated: the model claims no class for this patient."
@@ -113,7 +113,7 @@ def test_where_nothing_is_claimed_nothing_was_evaluated(read, stamp, tmp_path):
 def test_of_several_images_those_count_in_which_it_was_reached(read, stamp):
     first, second = read(), with_scores(read(picture=synthetic_chest(64, 64, 1)))
     second.header.StudyInstanceUID = first.header.StudyInstanceUID
-    document = report([first, second], [], None, stamp)
+    document = report([first, second], [], (), stamp)
     _, (meaning, sentence, uids) = concluded(document)
     assert meaning == "COVID-19"
     assert sentence.endswith("for COVID-19 in 1 of 2 images.")
@@ -121,14 +121,14 @@ def test_of_several_images_those_count_in_which_it_was_reached(read, stamp):
 
 
 def test_a_report_without_conclusion_may_not_leave(read, stamp):
-    document = report([read()], [], None, stamp)
+    document = report([read()], [], (), stamp)
     (evaluations,) = named(document, "C0034375")
     evaluations.ContentSequence = evaluations.ContentSequence[2:]
     assert check(document) == ("the report concludes nothing",)
 
 
 def test_a_reader_sees_the_conclusions_first(read, stamp, encoded):
-    document = report([read("The image is small.")], [], None, stamp)
+    document = report([read("The image is small.")], [], (), stamp)
     remarks = read_document(dcmread(io.BytesIO(encoded(document)))).remarks
     assert [item.label for item in remarks[:3]] == ["Conclusion", "Conclusion", "Quality Assessment"]
     assert remarks[0].value == (
@@ -159,7 +159,7 @@ LEFT, RIGHT, BOTH = ("7771000", "Left"), ("24028007", "Right"), ("51440002", "Bi
 )
 def test_the_patients_side_follows_from_the_orientation(read, stamp, tmp_path, orientation, side, expected):
     instance = sided(read(PatientOrientation=orientation), side)
-    document = report([instance], [], None, stamp)
+    document = report([instance], [], (), stamp)
     found = {} if expected is None else {"binary/covid19": expected, "multiclass/covid19": expected}
     assert lateralities(document) == found
     assert check(document) == ()
@@ -168,9 +168,9 @@ def test_the_patients_side_follows_from_the_orientation(read, stamp, tmp_path, o
 
 def test_what_was_not_found_lies_nowhere(read, stamp):
     below = sided(with_scores(read()), "left")
-    assert lateralities(report([below], [], None, stamp)) == {}
+    assert lateralities(report([below], [], (), stamp)) == {}
     healthy = sided(with_scores(read(), normal=0.9), "left", "normal")
-    assert lateralities(report([healthy], [], None, stamp)) == {}
+    assert lateralities(report([healthy], [], (), stamp)) == {}
 
 
 def test_the_plain_report_names_the_lung(read, stamp):
@@ -181,6 +181,6 @@ def test_the_plain_report_names_the_lung(read, stamp):
 
 
 def test_a_reader_sees_the_side_with_the_finding(read, stamp):
-    document = read_document(report([sided(read(), "right")], [], None, stamp))
+    document = read_document(report([sided(read(), "right")], [], (), stamp))
     assert document.findings[0].name == "COVID-19 (Lung, Left)"
     assert document.findings[1].name == "Bacterial pneumonia (Lung)"

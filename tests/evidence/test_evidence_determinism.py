@@ -31,7 +31,7 @@ stamp = Stamp(site_namespace=uuid.UUID(int=1), configuration_digest="c",
               made_at=datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc), software_version="0")
 pixels = synthetic_chest(700, 600, 0)
 drawn = heatmap(instance, HeatmapPicture(pixels=pixels, saliency=pixels, shown=score), stamp)
-for dataset in (drawn, report([instance], [drawn], None, stamp)):
+for dataset in (drawn, report([instance], [drawn], (), stamp)):
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     print(hashlib.sha256(buffer.getvalue()).hexdigest())

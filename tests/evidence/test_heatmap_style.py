@@ -156,9 +156,9 @@ def test_the_second_picture_has_no_text_and_an_identity_of_its_own(draw, instanc
     # no caption: neither a black strip nor amber
     assert abs(second.Columns / second.Rows - SHAPE[1] / SHAPE[0]) < 0.002
     assert not (np.abs(second.pixel_array.astype(int) - (255, 190, 60)).max(axis=2) < 8).any()
-    document = report([instance], [first, second], None, stamp)
+    document = report([instance], [first, second], (), stamp)
     study = ReportedStudy(instances=(instance,), heatmaps=(first, second), document=document)
-    made = [first, second, document, key_objects(study, None, stamp)]
+    made = [first, second, document, key_objects(study, (), stamp)]
     assert [check(one) for one in made] == [()] * 4
     assert dcentvfy([instance.header, *made], tmp_path) == []
 

@@ -37,7 +37,7 @@ def another(read, instance):
 def test_it_points_at_source_heatmap_and_report(read, stamp, read_back):
     instance = read()
     study = study_of(stamp, instance)
-    made = key_objects(study, None, stamp)
+    made = key_objects(study, (), stamp)
     (heatmap,) = study.heatmaps
     document = hd.ko.KeyObjectSelectionDocument.from_dataset(read_back(made))
     referenced = [item.referenced_sop_instance_uid for item in document.content.get_references()]
@@ -54,7 +54,7 @@ def test_it_points_at_source_heatmap_and_report(read, stamp, read_back):
 
 
 def test_its_words_name_class_head_and_condition(read, stamp):
-    made = key_objects(study_of(stamp, read()), None, stamp)
+    made = key_objects(study_of(stamp, read()), (), stamp)
     text = next(
         item.TextValue
         for item in made.ContentSequence
@@ -70,23 +70,23 @@ def test_its_words_name_class_head_and_condition(read, stamp):
 def test_the_threshold_itself_counts(read, stamp):
     at = with_scores(read(), covid19=0.42)
     below = with_scores(read(), covid19=np.nextafter(0.42, 0))
-    assert key_objects(study_of(stamp, at), None, stamp) is not None
-    assert key_objects(study_of(stamp, below), None, stamp) is None
+    assert key_objects(study_of(stamp, at), (), stamp) is not None
+    assert key_objects(study_of(stamp, below), (), stamp) is None
 
 
 def test_health_selects_nothing(read, stamp):
-    assert key_objects(study_of(stamp, with_scores(read(), normal=0.99)), None, stamp) is None
+    assert key_objects(study_of(stamp, with_scores(read(), normal=0.99)), (), stamp) is None
 
 
 def test_what_is_withheld_selects_nothing(read, stamp):
-    assert key_objects(study_of(stamp, all_withheld(read())), None, stamp) is None
+    assert key_objects(study_of(stamp, all_withheld(read())), (), stamp) is None
 
 
 def test_only_the_images_with_a_reached_class_are_selected(read, stamp):
     first = read()
     second = with_scores(another(read, first), normal=0.99)
     study = study_of(stamp, first, second)
-    made = key_objects(study, None, stamp)
+    made = key_objects(study, (), stamp)
     said = made.to_json()
     assert second.header.SOPInstanceUID not in said
     assert study.heatmaps[1].SOPInstanceUID not in said
@@ -96,8 +96,8 @@ def test_only_the_images_with_a_reached_class_are_selected(read, stamp):
 
 def test_a_later_selection_stands_after_the_earlier_one(read, stamp):
     first = read()
-    earlier = key_objects(study_of(stamp, first), None, stamp)
-    later = key_objects(study_of(stamp, first, another(read, first)), earlier, stamp)
+    earlier = key_objects(study_of(stamp, first), (), stamp)
+    later = key_objects(study_of(stamp, first, another(read, first)), [earlier], stamp)
     assert later.SOPInstanceUID != earlier.SOPInstanceUID
     assert later.SeriesInstanceUID == earlier.SeriesInstanceUID
     assert (earlier.InstanceNumber, later.InstanceNumber) == (1, 2)

@@ -19,8 +19,8 @@ def sentences(item):
         yield from sentences(child)
 
 
-def said(study, stamp, predecessor=None):
-    return list(sentences(plain_report(study, predecessor, stamp)))
+def said(study, stamp, predecessors=()):
+    return list(sentences(plain_report(study, predecessors, stamp)))
 
 
 def test_it_says_findings_thresholds_model_and_disclaimer(read, stamp, model):
@@ -52,7 +52,7 @@ def test_it_says_findings_thresholds_model_and_disclaimer(read, stamp, model):
 def test_with_everything_withheld_it_says_why(read, stamp, tmp_path):
     study = study_of(stamp, all_withheld(read()))
     assert study.heatmaps == ()
-    made = plain_report(study, None, stamp)
+    made = plain_report(study, (), stamp)
     text = list(sentences(made))
     assert text[1] == (
         "Nothing was evaluated: the model claims no class for this patient. The reasons stand below."
@@ -93,7 +93,7 @@ def test_health_is_told_only_where_no_disease_is(read, stamp):
 def test_each_sentence_on_an_image_is_inferred_from_it(read, stamp):
     first = read("Small.")
     second = another(read, first)
-    made = plain_report(study_of(stamp, first, second), None, stamp)
+    made = plain_report(study_of(stamp, first, second), (), stamp)
     inferred = {}
     for section in made.ContentSequence:
         for item in section.get("ContentSequence", ()):
@@ -110,7 +110,7 @@ def test_each_sentence_on_an_image_is_inferred_from_it(read, stamp):
 def test_evidence_names_images_heatmaps_and_the_report(read, stamp):
     instance = read()
     study = study_of(stamp, instance)
-    made = plain_report(study, None, stamp)
+    made = plain_report(study, (), stamp)
     (evidence,) = made.CurrentRequestedProcedureEvidenceSequence
     listed = {
         sop.ReferencedSOPInstanceUID
@@ -126,8 +126,8 @@ def test_evidence_names_images_heatmaps_and_the_report(read, stamp):
 
 def test_a_successor_names_its_predecessor(read, stamp):
     first = read()
-    earlier = plain_report(study_of(stamp, first), None, stamp)
-    later = plain_report(study_of(stamp, first, another(read, first)), earlier, stamp)
+    earlier = plain_report(study_of(stamp, first), (), stamp)
+    later = plain_report(study_of(stamp, first, another(read, first)), [earlier], stamp)
     (study,) = later.PredecessorDocumentsSequence
     named = study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     assert named.ReferencedSOPInstanceUID == earlier.SOPInstanceUID
@@ -138,7 +138,7 @@ def test_a_successor_names_its_predecessor(read, stamp):
 
 
 def test_dcmtk_reads_it(read, stamp, dsrdump):
-    text = dsrdump(plain_report(study_of(stamp, read()), None, stamp))
+    text = dsrdump(plain_report(study_of(stamp, read()), (), stamp))
     assert "AI-derived, not a diagnosis" in text
     assert "(43468-8,LN" in text
     assert "Certainty 93.00 %" in text
@@ -147,5 +147,5 @@ def test_dcmtk_reads_it(read, stamp, dsrdump):
 def test_requests_of_the_source_are_carried_over(read, stamp):
     request = Dataset()
     request.RequestedProcedureID = "RP-7"
-    made = plain_report(study_of(stamp, read(RequestAttributesSequence=[request])), None, stamp)
+    made = plain_report(study_of(stamp, read(RequestAttributesSequence=[request])), (), stamp)
     assert made.ReferencedRequestSequence[0].RequestedProcedureID == "RP-7"

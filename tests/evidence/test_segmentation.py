@@ -58,7 +58,7 @@ def test_the_segment_says_what_it_is_and_is_tracked_as_in_the_report(made, stamp
     assert model.digest in algorithm.AlgorithmParameters
     assert "no outline of a lesion" in segment.SegmentDescription
     assert segment.TrackingID == "multiclass/covid19"
-    assert segment.TrackingUID in report([instance], [], None, stamp).to_json()
+    assert segment.TrackingUID in report([instance], [], (), stamp).to_json()
 
 
 def test_a_dark_map_makes_none(read, stamp):

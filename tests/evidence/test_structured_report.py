@@ -37,7 +37,7 @@ def named(item, value):
 
 
 def test_each_class_of_each_head_is_a_group_with_certainty_and_verdict(read, findings, stamp):
-    document = report([read()], [], None, stamp)
+    document = report([read()], [], (), stamp)
     found = []
     for group in groups(document):
         (finding,), (certainty,) = named(group, "121071"), named(group, "111012")
@@ -62,7 +62,7 @@ def test_each_class_of_each_head_is_a_group_with_certainty_and_verdict(read, fin
 
 
 def test_the_algorithm_is_named_with_all_that_decides_a_score(read, model, stamp):
-    (group, *_) = groups(report([read()], [], None, stamp))
+    (group, *_) = groups(report([read()], [], (), stamp))
     assert [item.TextValue for item in named(group, "111001")] == [model.name]
     assert [item.TextValue for item in named(group, "111003")] == [model.version]
     assert [item.TextValue for item in named(group, "111002")] == [
@@ -78,7 +78,7 @@ def test_the_algorithm_is_named_with_all_that_decides_a_score(read, model, stamp
 
 
 def test_the_document_is_complete_preliminary_unverified_and_says_what_it_is_not(read, model, stamp):
-    document = report([read("The view is unknown.")], [], None, stamp)
+    document = report([read("The view is unknown.")], [], (), stamp)
     assert (document.CompletionFlag, document.PreliminaryFlag, document.VerificationFlag) == (
         "COMPLETE",
         "PRELIMINARY",
@@ -94,7 +94,7 @@ def test_the_document_is_complete_preliminary_unverified_and_says_what_it_is_not
 
 
 def test_equipment_and_observer_are_the_same_artefact(read, model, stamp):
-    document = report([read()], [], None, stamp)
+    document = report([read()], [], (), stamp)
     (equipment,) = document.ContributingEquipmentSequence
     (observer,) = named(document, "121012")
     assert equipment.DeviceUID == observer.UID == model.device_uid
@@ -105,10 +105,10 @@ def test_equipment_and_observer_are_the_same_artefact(read, model, stamp):
 
 
 def test_all_times_are_those_of_the_stamp_in_the_zone_of_the_study(read, stamp):
-    document = report([read()], [], None, stamp)
+    document = report([read()], [], (), stamp)
     assert (document.ContentDate, document.ContentTime) == ("20260102", "102030.456789")
     assert "TimezoneOffsetFromUTC" not in document
-    shifted = report([read(TimezoneOffsetFromUTC="-1100")], [], None, stamp)
+    shifted = report([read(TimezoneOffsetFromUTC="-1100")], [], (), stamp)
     assert (shifted.ContentDate, shifted.ContentTime) == ("20260101", "232030.456789")
     assert shifted.TimezoneOffsetFromUTC == "-1100"
     (equipment,) = shifted.ContributingEquipmentSequence
@@ -129,7 +129,7 @@ def test_heatmaps_are_evidence_and_illustrate_their_class(read, both):
 
 def test_a_source_image_is_referenced_from_every_group(read, stamp):
     instance = read()
-    document = report([instance], [], None, stamp)
+    document = report([instance], [], (), stamp)
     for group in groups(document):
         (image,) = named(group, "121112")
         sop = image.ReferencedSOPSequence[0]
@@ -140,8 +140,8 @@ def test_a_source_image_is_referenced_from_every_group(read, stamp):
 def test_a_later_report_names_the_one_it_replaces(read, stamp):
     first, second = read(), read(picture=synthetic_chest(64, 64, 1))
     second.header.StudyInstanceUID = first.header.StudyInstanceUID
-    earlier = report([first], [], None, stamp)
-    later = report([second, first], [], earlier, stamp)
+    earlier = report([first], [], (), stamp)
+    later = report([second, first], [], [earlier], stamp)
     assert later.SOPInstanceUID != earlier.SOPInstanceUID
     assert later.SeriesInstanceUID == earlier.SeriesInstanceUID
     assert (earlier.InstanceNumber, later.InstanceNumber) == (1, 2)
@@ -155,14 +155,14 @@ def test_a_later_report_names_the_one_it_replaces(read, stamp):
 def test_the_order_of_images_does_not_matter(read, stamp, encoded):
     first, second = read("One."), read("Two.", picture=synthetic_chest(64, 64, 1))
     second.header.StudyInstanceUID = first.header.StudyInstanceUID
-    assert encoded(report([first, second], [], None, stamp)) == encoded(
-        report([second, first], [], None, stamp)
+    assert encoded(report([first, second], [], (), stamp)) == encoded(
+        report([second, first], [], (), stamp)
     )
 
 
 def test_quality_remarks_refer_to_their_image(read, stamp):
     instance = read("The image is small.")
-    (remarks,) = named(report([instance], [], None, stamp), "C0034375")
+    (remarks,) = named(report([instance], [], (), stamp), "C0034375")
     (remark,) = named(remarks, "111050")
     assert remark.ContentSequence[0].RelationshipType == "INFERRED FROM"
     image = remark.ContentSequence[0].ReferencedSOPSequence[0]
@@ -181,14 +181,14 @@ def test_quality_remarks_refer_to_their_image(read, stamp):
     ],
 )
 def test_the_image_library_is_there_only_with_all_its_attributes(read, stamp, tags):
-    assert len(named(report([read()], [], None, stamp), "111028")) == 1
+    assert len(named(report([read()], [], (), stamp), "111028")) == 1
     instance = read()
     for keyword, value in tags.items():
         if value is None:
             delattr(instance.header, keyword)
         else:
             setattr(instance.header, keyword, value)
-    assert named(report([instance], [], None, stamp), "111028") == []
+    assert named(report([instance], [], (), stamp), "111028") == []
 
 
 @pytest.mark.parametrize("spacing", [b"0.5", b"0.5\\wide", b"0\\0", b"nan\\1"])
@@ -199,7 +199,7 @@ def test_an_unusable_spacing_leaves_the_image_library_out(read, stamp, spacing):
     header = dcmread(io.BytesIO(encoded.getvalue()))
     tag = header.get_item("ImagerPixelSpacing").tag
     header[tag] = header.get_item(tag)._replace(value=spacing, length=len(spacing))
-    document = report([dataclasses.replace(instance, header=header)], [], None, stamp)
+    document = report([dataclasses.replace(instance, header=header)], [], (), stamp)
     assert named(document, "111028") == []
 
 
@@ -207,20 +207,20 @@ def test_requests_and_accession_number_go_into_the_document(read, stamp):
     request = Dataset()
     request.RequestedProcedureID = "RP-7"
     instance = read(RequestAttributesSequence=[request])
-    document = report([instance], [], None, stamp)
+    document = report([instance], [], (), stamp)
     assert document.AccessionNumber == "A-0001"
     assert document.ReferencedRequestSequence[0].RequestedProcedureID == "RP-7"
 
 
 def test_several_models_studies_or_no_image_are_refused(read, stamp, findings):
     with pytest.raises(EvidenceError, match="by 0"):
-        report([], [], None, stamp)
+        report([], [], (), stamp)
     other = dataclasses.replace(findings, model=dataclasses.replace(findings.model, version="2"))
     foreign = ReadInstance(header=make_radiograph(bits=8), findings=other)
     with pytest.raises(EvidenceError, match="by 2"):
-        report([read(), foreign], [], None, stamp)
+        report([read(), foreign], [], (), stamp)
     with pytest.raises(EvidenceError, match="one study"):
-        report([read(), read(bits=10)], [], None, stamp)
+        report([read(), read(bits=10)], [], (), stamp)
 
 
 @pytest.mark.parametrize("keyword", ["PatientID", "IssuerOfPatientID"])
@@ -230,10 +230,10 @@ def test_images_of_different_patients_are_refused_without_naming_them(read, stam
     study = first.header.StudyInstanceUID
     second = read(**{keyword: other, "StudyInstanceUID": study, "InstanceNumber": 2})
     with pytest.raises(EvidenceError, match=rf"different patients by {keyword}: .* correct") as refused:
-        report([first, second], [], None, stamp)
+        report([first, second], [], (), stamp)
     assert "SECRET" not in str(refused.value)
     same = read(**{keyword: "SECRET-1", "StudyInstanceUID": study, "InstanceNumber": 2})
-    assert check(report([first, same], [], None, stamp)) == ()
+    assert check(report([first, same], [], (), stamp)) == ()
 
 
 def test_an_unknown_class_is_refused(read, stamp, findings):
@@ -241,7 +241,7 @@ def test_an_unknown_class_is_refused(read, stamp, findings):
         scores=(ClassScore(head="h", label="oedema", score=0.5, threshold=0.5),), model=findings.model
     )
     with pytest.raises(EvidenceError, match="'oedema'"):
-        report([dataclasses.replace(read(), findings=odd)], [], None, stamp)
+        report([dataclasses.replace(read(), findings=odd)], [], (), stamp)
 
 
 REASON = "The model makes no claim on bacterial pneumonia for a patient of 56 years."
@@ -264,7 +264,7 @@ def partly(findings):
 def test_a_withheld_class_has_its_reason_and_nothing_that_tells_its_score(
     read, stamp, findings, partly, dciodvfy_errors, dsrdump
 ):
-    document = report([dataclasses.replace(read(), findings=partly)], [], None, stamp)
+    document = report([dataclasses.replace(read(), findings=partly)], [], (), stamp)
     assert check(document) == ()
     assert dciodvfy_errors(document) == []
     found = {named(group, "112039")[0].TextValue: group for group in groups(document)}
@@ -288,7 +288,7 @@ def test_a_withheld_class_has_its_reason_and_nothing_that_tells_its_score(
 def test_with_everything_withheld_the_report_says_why_of_each_class(read, stamp, findings, dciodvfy_errors):
     withheld = tuple(Withheld(head=s.head, label=s.label, reason=REASON) for s in findings.scores)
     nothing = dataclasses.replace(findings, scores=(), withheld=withheld)
-    document = report([dataclasses.replace(read("No lung fields."), findings=nothing)], [], None, stamp)
+    document = report([dataclasses.replace(read("No lung fields."), findings=nothing)], [], (), stamp)
     assert check(document) == ()
     assert dciodvfy_errors(document) == []
     assert len(groups(document)) == 5
@@ -302,7 +302,7 @@ def test_with_everything_withheld_the_report_says_why_of_each_class(read, stamp,
 def test_long_and_foreign_names_of_a_model_still_make_a_document(read, stamp, findings, dciodvfy_errors):
     model = dataclasses.replace(findings.model, name="Neumonía 研究", manufacturer="a\\b" * 40)
     instance = dataclasses.replace(read(), findings=dataclasses.replace(findings, model=model))
-    document = report([instance], [], None, stamp)
+    document = report([instance], [], (), stamp)
     assert document.SpecificCharacterSet == "ISO_IR 192"
     assert document.ContributingEquipmentSequence[0].Manufacturer == ("a/b" * 40)[:64]
     assert dciodvfy_errors(document) == []
@@ -346,7 +346,7 @@ def test_highdicom_reads_the_report_back(read, both, read_back):
 
 def test_the_report_holds_no_date_of_its_making_but_the_stamp(read, stamp):
     later = dataclasses.replace(stamp, made_at=stamp.made_at + dt.timedelta(days=400))
-    first, second = (report([read()], [], None, s) for s in (stamp, later))
+    first, second = (report([read()], [], (), s) for s in (stamp, later))
     differing = {element.keyword for element in first if element != second[element.tag]}
     assert differing == {
         "InstanceCreationDate",

@@ -103,7 +103,7 @@ def test_the_gateway_serves_what_is_claimed_and_withholds_the_rest(file, tmp_pat
     assert [withheld.label for withheld in reading.findings.withheld] == ["not_covid19"]
     assert reading.heatmap.pixel_array.any()
     instance = ReadInstance(header=reading.header, findings=reading.findings, quality=reading.quality)
-    report = reader.report([instance], [reading.heatmap], None, 1e9)
+    report = reader.report([instance], [reading.heatmap], (), 1e9)
     assert report.SOPClassUID == Comprehensive3DSRStorage
     assert "840539006" in str(report)
 

@@ -31,7 +31,7 @@ def made_of(
     folder: Path,
     *,
     engine: BrightEngine | None = None,
-    predecessor: Dataset | None = None,
+    predecessors: Sequence[Dataset] = (),
     **tables: dict[str, Any],
 ) -> list[Path]:
     """Read the images of one study as the gateway does, and write all that it makes of them into `folder`.
@@ -43,8 +43,8 @@ def made_of(
     folder : Path
         New.
     engine : BrightEngine, optional
-    predecessor : Dataset, optional
-        The report that this one replaces.
+    predecessors : sequence of Dataset
+        The reports that this one replaces.
     **tables
         Of the settings, over `EVERYTHING`.
 
@@ -66,7 +66,7 @@ def made_of(
         for r in readings
     )
     heatmaps = tuple(r.heatmap for r in readings if r.heatmap is not None)
-    document = reader.report(instances, heatmaps, predecessor, _NOON)
+    document = reader.report(instances, heatmaps, predecessors, _NOON)
     study = ReportedStudy(instances=instances, heatmaps=heatmaps, document=document)
     beside = [one for reading in readings for one in reading.beside.objects]
     made = [document, *reader.beside_report(study, {}, _NOON).objects, *heatmaps, *beside]

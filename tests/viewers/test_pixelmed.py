@@ -102,7 +102,7 @@ def test_no_error_in_the_successor_of_a_report(tmp_path):
     first = film(0)
     second = film(1, StudyInstanceUID=first.StudyInstanceUID, PatientOrientation=None)
     (earlier, *_) = made_of([first], tmp_path / "first")
-    (later, *_) = made_of([first, second], tmp_path / "both", predecessor=dcmread(earlier))
+    (later, *_) = made_of([first, second], tmp_path / "both", predecessors=[dcmread(earlier)])
     assert "PredecessorDocumentsSequence" in dcmread(later)
     assert not_tolerated(later) == []
 

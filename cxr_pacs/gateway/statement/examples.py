@@ -98,7 +98,7 @@ def example_objects(settings: Settings, bundle: Bundle) -> tuple[FileDataset, ..
     if reading.header is None or reading.findings is None or reading.heatmap is None:
         raise EvidenceError(f"an example could not be read: {reading.decision.reason}")
     instance = ReadInstance(header=reading.header, findings=reading.findings, quality=reading.quality)
-    report = reader.report([instance], [reading.heatmap], None, 0.0)
+    report = reader.report([instance], [reading.heatmap], (), 0.0)
     study = ReportedStudy(instances=(instance,), heatmaps=(reading.heatmap,), document=report)
     return (report, reading.heatmap, *reading.beside.objects, *reader.beside_report(study, {}, 0.0).objects)
 
