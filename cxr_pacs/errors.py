@@ -12,6 +12,7 @@
     │   ├── UnreadablePixels         pixel data absent, truncated, contradictory or too large
     │   ├── EvidenceError            an object could not be built as the standard says
     │   ├── DeliveryRefused          the destination said no for good
+    │   ├── CannotReadAgain          nothing of a study is there to be read again
     │   └── NothingToShow            no object, or none that can be shown to a person
     └── TransientError           trying later can help
         ├── SpoolUnavailable         the disk did not take the bytes
@@ -27,6 +28,7 @@ import traceback
 
 __all__ = [
     "BundleError",
+    "CannotReadAgain",
     "ConfigurationError",
     "CxrPacsError",
     "DeliveryRefused",
@@ -94,6 +96,10 @@ class EvidenceError(PermanentError):
 
 class DeliveryRefused(PermanentError):
     """The destination refused an object for good (A9xx, Cxxx, 0122, no accepted context)."""
+
+
+class CannotReadAgain(PermanentError):
+    """Nothing of a study is there to be read again; the message says what to do."""
 
 
 class NothingToShow(PermanentError):

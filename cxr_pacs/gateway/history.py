@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cxr_pacs.errors import NothingToShow
-from cxr_pacs.gateway.tables import delivery, instance, result, study, unmade
+from cxr_pacs.gateway.rerun import superseded_results
+from cxr_pacs.gateway.tables import delivery, earlier_reading, instance, rerun, result, study, unmade
 
 __all__ = ["Event", "History", "study_history"]
 
@@ -40,7 +41,8 @@ class History:
     study_instance_uid : str
         A hyphen for an instance that was not kept, and so has none here.
     events : tuple of Event
-        What came, then what was made of it, then what became of each delivery.
+        What came, what was said before it was read again, then what was made of it, then what became of each
+        delivery.
     conclusion : str
         Why the study stands as it does, in one sentence.
     done : bool
@@ -86,13 +88,24 @@ def study_history(connection: sa.Connection, uid: str) -> History:
         .join(result, result.c.id == delivery.c.result_id)
         .where(result.c.study_id == row.id),
     )
+    reruns = _rows(connection, sa.select(rerun).where(rerun.c.study_id == row.id))
+    earlier = _rows(
+        connection,
+        sa.select(earlier_reading, instance.c.sop_instance_uid, rerun.c.asked_at)
+        .join(instance, instance.c.id == earlier_reading.c.instance_id)
+        .join(rerun, rerun.c.id == earlier_reading.c.rerun_id)
+        .where(instance.c.study_id == row.id),
+    )
+    past = superseded_results(connection, row.id)
     missing = _rows(connection, sa.select(unmade).where(unmade.c.study_id == row.id))
     conclusion, done = _conclusion(row.problem, instances, results, deliveries)
     return History(
         study_instance_uid=row.study_instance_uid,
         events=(
             *map(_came, instances),
-            *map(_made, results),
+            *map(_said_before, earlier),
+            *map(_asked, reruns),
+            *(_made(one, past) for one in results),
             *(Event(at=None, sentence=f"Left out: {one.reason}") for one in missing),
             *map(_sent, deliveries),
         ),
@@ -129,9 +142,26 @@ def _came(row: sa.Row[tuple[object, ...]]) -> Event:
     )
 
 
-def _made(row: sa.Row[tuple[object, ...]]) -> Event:
+def _said_before(row: sa.Row[tuple[object, ...]]) -> Event:
+    model = row.findings["model"] if row.findings else None
+    reader = f" of {model['name']} {model['version']}" if model else ""
+    return Event(
+        at=row.asked_at,
+        sentence=f"Instance {row.sop_instance_uid} was to be read again; the earlier reading{reader}: "
+        f"{_DECIDED[row.decision]}: {row.reason}",
+    )
+
+
+def _asked(row: sa.Row[tuple[object, ...]]) -> Event:
+    if row.done_at is None:
+        return Event(at=row.asked_at, sentence="The study is to be read again: this is not done yet.")
+    return Event(at=row.done_at, sentence=str(row.outcome))
+
+
+def _made(row: sa.Row[tuple[object, ...]], past: frozenset[int]) -> Event:
     of = f" of {len(row.sources)} instance(s)" if row.sources else ""
-    return Event(at=None, sentence=f"A {_KINDS[row.kind]}{of} was made: {row.sop_instance_uid}.")
+    since = "; it belongs to an earlier reading" if row.id in past else ""
+    return Event(at=None, sentence=f"A {_KINDS[row.kind]}{of} was made: {row.sop_instance_uid}{since}.")
 
 
 def _sent(row: sa.Row[tuple[object, ...]]) -> Event:

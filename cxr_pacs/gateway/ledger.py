@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cxr_pacs.errors import ConfigurationError
-from cxr_pacs.gateway.tables import delivery, instance, metadata, result, study, unmade
+from cxr_pacs.gateway.tables import delivery, instance, metadata, rerun, result, study, unmade
 from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
 
 __all__ = ["Arrival", "DeliveryRow", "InstanceRow", "Ledger", "MadeObject", "ResultRow", "open_ledger"]
@@ -178,10 +178,14 @@ class Ledger:
     def add_unmade(
         self, connection: sa.Connection, study_id: int, instance_id: int | None, reasons: tuple[str, ...]
     ) -> None:
-        """Record why optional objects are missing, beside a picture of `instance_id` or beside the report."""
+        """Record, once, why optional objects are missing beside a picture of `instance_id` or the report."""
+        query = sa.select(unmade.c.reason).where(unmade.c.study_id == study_id)
+        of_same = query.where(unmade.c.instance_id.is_not_distinct_from(instance_id))
+        known = set(connection.execute(of_same).scalars())
         for reason in reasons:
-            row = {"study_id": study_id, "instance_id": instance_id, "reason": reason}
-            connection.execute(sa.insert(unmade).values(**row))
+            if reason not in known:
+                row = {"study_id": study_id, "instance_id": instance_id, "reason": reason}
+                connection.execute(sa.insert(unmade).values(**row))
 
     def study_instances(self, connection: sa.Connection, study_id: int) -> tuple[InstanceRow, ...]:
         """All kept instances of a study, in the order of their arrival."""
@@ -203,11 +207,12 @@ class Ledger:
     def unfinished(self, connection: sa.Connection) -> dict[str, tuple[int, ...]]:
         """Ids of the rows that a workflow must still act on, by the workflow's name."""
         accepted = (instance.c.decision == "accept") & instance.c.reported.is_(False)
+        asked = sa.select(rerun.c.study_id).where(rerun.c.done_at.is_(None))
         queries = {
             "analyse": sa.select(instance.c.id).where(instance.c.decision.is_(None)),
             "report": sa.select(sa.func.max(instance.c.id))
             .join(study, study.c.id == instance.c.study_id)
-            .where(accepted, study.c.problem.is_(None))
+            .where(sa.or_(accepted & study.c.problem.is_(None), study.c.id.in_(asked)))
             .group_by(study.c.id),
             "deliver": sa.select(delivery.c.id).where(delivery.c.state == "waiting"),
         }

@@ -66,8 +66,7 @@ class Queue:
         return {(name, row) for name, row in (part[:2] for part in parts if len(part) == 3)}
 
     def attempts(self, name: str, row_id: int) -> int:
-        """Count the attempts of `name` on row `row_id` that were ever enqueued."""
+        """Give the number of the last attempt of `name` on row `row_id` that was enqueued; 0 for none."""
         prefix = f"{name}:{row_id}:"
-        return len(
-            self._client.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
-        )
+        found = self._client.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
+        return max((int(status.workflow_id.rpartition(":")[2]) for status in found), default=0)

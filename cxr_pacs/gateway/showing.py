@@ -20,6 +20,7 @@ from cxr_pacs.evidence.header_facts import Facts
 from cxr_pacs.evidence.plain import items_of, plain
 from cxr_pacs.gateway import tables
 from cxr_pacs.gateway.looking import looking
+from cxr_pacs.gateway.rerun import superseded_results
 from cxr_pacs.settings import Settings
 
 __all__ = ["StudyResults", "find_study", "is_document", "is_picture", "is_presentation", "png", "read_object"]
@@ -37,9 +38,9 @@ class StudyResults:
     reports : tuple of (Path, Dataset)
         Those that no later one replaces, oldest first.
     pictures : tuple of (Path, Dataset)
-        Heatmaps.
+        Heatmaps, without those of a reading that a later one replaced.
     others : tuple of (Path, Dataset)
-        Every other object, replaced reports among them.
+        Every other object, replaced reports and heatmaps among them.
     received : Facts
         What became of each instance that came, why the study has no report where it has none, and which
         objects cannot be read any more.
@@ -139,13 +140,15 @@ def find_study(settings: Settings, study_uid: str) -> StudyResults:
             .order_by(tables.instance.c.id)
         ).all()
         results = opened.study_results(connection, study.id)
+        past = superseded_results(connection, study.id)
     objects, lines = [], list(_received(received, study.problem))
+    earlier = {result.sop_instance_uid for result in results if result.id in past}
     for path in (settings.spool.path / result.file for result in results):
         try:
             objects.append((path, read_object(path)))
         except NothingToShow as error:
             lines.append(("Lost", str(error)))
-    return _sorted(objects, Facts(heading="Received", lines=tuple(lines)))
+    return _sorted(objects, earlier, Facts(heading="Received", lines=tuple(lines)))
 
 
 def _received(rows: Sequence[sa.Row[tuple[object, ...]]], problem: str | None) -> Iterator[tuple[str, str]]:
@@ -156,8 +159,8 @@ def _received(rows: Sequence[sa.Row[tuple[object, ...]]], problem: str | None) -
         yield "No report", problem
 
 
-def _sorted(objects: Sequence[tuple[Path, Dataset]], received: Facts) -> StudyResults:
-    replaced = {
+def _sorted(objects: Sequence[tuple[Path, Dataset]], earlier: set[str], received: Facts) -> StudyResults:
+    replaced = earlier | {
         plain(instance, "ReferencedSOPInstanceUID")
         for _, dataset in objects
         for study in items_of(dataset, "PredecessorDocumentsSequence")
@@ -169,7 +172,7 @@ def _sorted(objects: Sequence[tuple[Path, Dataset]], received: Facts) -> StudyRe
         current = plain(dataset, "SOPInstanceUID") not in replaced
         if current and UID(plain(dataset, "SOPClassUID")) == Comprehensive3DSRStorage:
             reports.append((path, dataset))
-        elif plain(dataset, "Modality") == "OT" and is_picture(dataset):
+        elif current and plain(dataset, "Modality") == "OT" and is_picture(dataset):
             pictures.append((path, dataset))
         else:
             others.append((path, dataset))

@@ -62,9 +62,16 @@ class Spool:
         return self._keep(f"originals/{digest[:2]}/{digest}.dcm", part10)
 
     def keep_result(self, sop_instance_uid: str, part10: bytes) -> str:
-        """Store an object of ours; returns its path relative to the spool."""
+        """Store an object of ours; returns its path relative to the spool.
+
+        One that is there stays as it is: under its UID it may have been sent.
+        """
         shard = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:2]
-        return self._keep(f"results/{shard}/{sop_instance_uid}.dcm", part10)
+        relative = f"results/{shard}/{sop_instance_uid}.dcm"
+        if not self.path(relative).exists():
+            return self._keep(relative, part10)
+        _sync(self.path(relative).parent)
+        return relative
 
     def path(self, relative: str) -> Path:
         """Where the file that `keep_original` or `keep_result` named lies."""

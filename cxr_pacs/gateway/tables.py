@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-__all__ = ["delivery", "instance", "metadata", "result", "study", "unmade"]
+__all__ = [
+    "delivery",
+    "earlier_reading",
+    "instance",
+    "metadata",
+    "rerun",
+    "result",
+    "study",
+    "superseded",
+    "unmade",
+]
 
 metadata = sa.MetaData()
 
@@ -67,4 +77,36 @@ unmade = sa.Table(
     sa.Column("study_id", sa.ForeignKey("study.id"), nullable=False, index=True),
     sa.Column("instance_id", sa.ForeignKey("instance.id")),  # none where it belongs beside the report
     sa.Column("reason", sa.Text, nullable=False),
+)
+# A study that somebody asked to read again, with what the gateway runs with then.
+rerun = sa.Table(
+    "rerun",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("study.id"), nullable=False, index=True),
+    sa.Column("asked_at", sa.Float, nullable=False),
+    sa.Column("last_result", sa.Integer, nullable=False),  # newest of the study's results then; 0 for none
+    sa.Column("done_at", sa.Float),
+    sa.Column("failed", sa.Boolean, nullable=False, default=False),  # there is no report of it
+    sa.Column("outcome", sa.Text),  # one sentence, once it is done
+)
+# What was said of an instance before it was read again; what is said now stands with the instance.
+earlier_reading = sa.Table(
+    "earlier_reading",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rerun_id", sa.ForeignKey("rerun.id"), nullable=False, index=True),
+    sa.Column("instance_id", sa.ForeignKey("instance.id"), nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),  # number of the last analysis of it until then
+    sa.Column("decision", sa.String(8), nullable=False),
+    sa.Column("rung", sa.String(64)),
+    sa.Column("reason", sa.Text),
+    sa.Column("findings", sa.JSON),
+    sa.Column("quality", sa.JSON),
+)
+# Pictures, and what stands beside them, of an earlier reading of their instance.
+superseded = sa.Table(
+    "superseded",
+    metadata,
+    sa.Column("result_id", sa.ForeignKey("result.id"), primary_key=True, autoincrement=False),
 )

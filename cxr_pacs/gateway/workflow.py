@@ -15,29 +15,27 @@ from __future__ import annotations
 import functools
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSPortableJSONSerializer
-from pydicom import FileDataset, dcmread
-from pydicom.uid import (
-    BasicTextSRStorage,
-    Comprehensive3DSRStorage,
-    GrayscaleSoftcopyPresentationStateStorage,
-    KeyObjectSelectionDocumentStorage,
-    SecondaryCaptureImageStorage,
-    SegmentationStorage,
-)
+from pydicom import FileDataset
 
 from cxr_pacs.errors import EvidenceError, TransientError, kind_and_place
-from cxr_pacs.evidence import ReadInstance, ReportedStudy
 from cxr_pacs.gateway.delivery import Courier, backoff
+from cxr_pacs.gateway.documents import KINDS, Writer
 from cxr_pacs.gateway.ledger import InstanceRow, Ledger, MadeObject
 from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, Queue
 from cxr_pacs.gateway.reading import Reader
+from cxr_pacs.gateway.rerun import (
+    close_reruns,
+    earlier_attempts,
+    lock_study,
+    reading_time,
+    set_superseded,
+    superseded_results,
+)
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.settings import Settings
 
@@ -49,17 +47,6 @@ EXECUTOR = "gateway"
 POLL_SECONDS = 0.05
 # To each destination.
 DELIVERIES_AT_ONCE = 2
-# Kind of a result in the ledger, by SOP Class UID.
-KINDS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        SecondaryCaptureImageStorage: "SC",
-        SegmentationStorage: "SG",
-        GrayscaleSoftcopyPresentationStateStorage: "PS",
-        Comprehensive3DSRStorage: "SR",
-        KeyObjectSelectionDocumentStorage: "KO",
-        BasicTextSRStorage: "TX",
-    }
-)
 # An analysis that fails in a way that nobody foresaw is tried this often before the instance is held.
 UNFORESEEN_ATTEMPTS = 5
 
@@ -89,6 +76,7 @@ class StudyWorkflows:
         self._ledger = around.ledger
         self._spool = around.spool
         self._reader = around.reader
+        self._writer = Writer(around.reader, around.spool)
         self._clock = around.clock
         self._courier = Courier(around.settings)
         self._queue = Queue(around.ledger.engine)
@@ -152,8 +140,9 @@ class StudyWorkflows:
             passing = isinstance(error, (TransientError, OSError, sa.exc.SQLAlchemyError))
         logger.error("analysis of instance %d, attempt %d: %s", instance_id, attempt, where)
         with self._ledger.begin() as connection:
-            if passing or attempt < UNFORESEEN_ATTEMPTS:
-                delay = backoff(self._settings.delivery, attempt)
+            tried = attempt - (earlier_attempts(connection, instance_id) or 0)
+            if passing or tried < UNFORESEEN_ATTEMPTS:
+                delay = backoff(self._settings.delivery, tried)
                 self._queue.enqueue(connection, "analyse", instance_id, attempt + 1, delay=delay)
                 return "again"
             self._ledger.decide(
@@ -161,7 +150,7 @@ class StudyWorkflows:
                 instance_id,
                 decision="hold",
                 rung="failure",
-                reason=f"The analysis failed {attempt} times: {where}.",
+                reason=f"The analysis failed {tried} times: {where}.",
             )
             self._schedule_report(connection, instance_id)
         return "hold"
@@ -169,9 +158,10 @@ class StudyWorkflows:
     def _analyse_instance(self, instance_id: int) -> str:
         with self._ledger.begin() as connection:
             row = self._ledger.instance(connection, instance_id)
+            made_at = reading_time(connection, [row])
         if row.decision is not None:
             return row.decision
-        reading = self._reader.read(self._spool.path(row.file), row.received_at)
+        reading = self._reader.read(self._spool.path(row.file), made_at)
         decision = reading.decision
         # There is none where every class is withheld: the report alone says so.
         pictures = () if reading.heatmap is None else (reading.heatmap, *reading.beside.objects)
@@ -189,6 +179,7 @@ class StudyWorkflows:
             if first:
                 for one in made:
                     self._ledger.add_result(connection, one)
+                set_superseded(connection, instance_id, [one.sop_instance_uid for one in made])
                 self._ledger.add_unmade(connection, row.study_id, instance_id, reading.beside.left_out)
             self._schedule_report(connection, instance_id)
         for reason in reading.beside.left_out:
@@ -202,7 +193,9 @@ class StudyWorkflows:
         """Look at the study again when its quiet period can be over; the last instance's look is the one."""
         study_id = self._ledger.instance(connection, instance_id).study_id
         delay = self._until_quiet(connection, study_id)
-        self._queue.enqueue(connection, "report", instance_id, 1, delay=delay)
+        first = earlier_attempts(connection, instance_id) is None
+        attempt = 1 if first else self._queue.attempts("report", instance_id) + 1
+        self._queue.enqueue(connection, "report", instance_id, attempt, delay=delay)
 
     def _until_quiet(self, connection: sa.Connection, study_id: int) -> float:
         quiet_at = self._ledger.last_arrival(connection, study_id) + self._settings.study.quiet_period
@@ -222,6 +215,7 @@ class StudyWorkflows:
             logger.error("report of study %d: %s", study_id, error)  # noqa: TRY400  its text says it all
             with self._ledger.begin() as connection:
                 self._ledger.set_problem(connection, study_id, str(error))
+                close_reruns(connection, study_id, self._clock())
             return "failed"
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the study is not lost
             delay = backoff(self._settings.delivery, attempt)
@@ -237,45 +231,36 @@ class StudyWorkflows:
         models = dict.fromkeys(row.findings.model for row in accepted if row.findings and not row.reported)
         for model in models:
             self._report_images(study_id, [r for r in accepted if r.findings and r.findings.model == model])
+        with self._ledger.begin() as connection:
+            close_reruns(connection, study_id, self._clock())
         return "reported" if models else "nothing new"
 
     def _report_images(self, study_id: int, rows: Sequence[InstanceRow]) -> None:
         sources = tuple(row.id for row in rows)
         with self._ledger.begin() as connection:
-            results = self._ledger.study_results(connection, study_id)
-        of_images = [result for result in results if result.instance_id in sources]
-        replaced = {r.kind: r for r in results if r.sources and set(r.sources) < set(sources)}
-        predecessors = {kind: dcmread(self._spool.path(r.file)) for kind, r in replaced.items()}
-        instances = tuple(self._read_instance(row) for row in rows)
-        heatmaps = tuple(
-            dcmread(self._spool.path(r.file), stop_before_pixels=True) for r in of_images if r.kind == "SC"
-        )
-        made_at = max(row.received_at for row in rows)
-        report = self._reader.report(instances, heatmaps, predecessors.get("SR"), made_at)
-        beside = self._reader.beside_report(
-            ReportedStudy(instances=instances, heatmaps=heatmaps, document=report),
-            {sop_class: predecessors[kind] for sop_class, kind in KINDS.items() if kind in predecessors},
-            made_at,
-        )
-        made, *others = (self._keep(one, study_id, sources=sources) for one in (report, *beside.objects))
+            past = superseded_results(connection, study_id)
+            results = [r for r in self._ledger.study_results(connection, study_id) if r.id not in past]
+            made_at = reading_time(connection, rows)
+        documents = self._writer.write(rows, results, made_at)
+        every = (documents.report, *documents.beside.objects)
+        made = [self._keep(one, study_id, sources=sources) for one in every]
+        # Pictures that an earlier report came with are on their way.
+        since = documents.unchanged.id if documents.unchanged else 0
+        pictures = [r.id for r in results if r.instance_id in sources and r.id > since]
         with self._ledger.begin() as connection:
-            result_id = self._ledger.add_result(connection, made)
+            lock_study(connection, study_id)
+            now = {row.id: row for row in self._ledger.study_instances(connection, study_id)}
+            if any(now.get(row.id) != row for row in rows):
+                return  # reported or read again meanwhile; who did that looks after the study
             self._ledger.set_reported(connection, sources)
-            if result_id is not None:
-                self._ledger.add_unmade(connection, study_id, None, beside.left_out)
-                added = [self._ledger.add_result(connection, other) for other in others]
-                for owed in (*(result.id for result in of_images), result_id, *added):
-                    if owed is not None:
-                        self._owe(connection, owed)
-        for reason in beside.left_out:
+            self._ledger.add_unmade(connection, study_id, None, documents.beside.left_out)
+            for owed in (*pictures, *(self._ledger.add_result(connection, one) for one in made)):
+                if owed is not None:
+                    self._owe(connection, owed)
+        for reason in documents.beside.left_out:
             logger.warning("study %d: left out: %s", study_id, reason)
-        logger.info("study %d: report of %d image(s)", study_id, len(rows))
-
-    def _read_instance(self, row: InstanceRow) -> ReadInstance:
-        if row.findings is None:
-            raise ValueError(f"instance {row.id} has no findings")
-        header = dcmread(self._spool.path(row.file), stop_before_pixels=True)
-        return ReadInstance(header=header, findings=row.findings, quality=row.quality)
+        said = "unchanged report" if documents.unchanged else "report"
+        logger.info("study %d: %s of %d image(s)", study_id, said, len(rows))
 
     # -- deliver --
 

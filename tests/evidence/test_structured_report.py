@@ -155,9 +155,7 @@ def test_a_later_report_names_the_one_it_replaces(read, stamp):
 def test_the_order_of_images_does_not_matter(read, stamp, encoded):
     first, second = read("One."), read("Two.", picture=synthetic_chest(64, 64, 1))
     second.header.StudyInstanceUID = first.header.StudyInstanceUID
-    assert encoded(report([first, second], [], (), stamp)) == encoded(
-        report([second, first], [], (), stamp)
-    )
+    assert encoded(report([first, second], [], (), stamp)) == encoded(report([second, first], [], (), stamp))
 
 
 def test_quality_remarks_refer_to_their_image(read, stamp):
