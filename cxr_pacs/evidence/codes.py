@@ -18,7 +18,17 @@ from cxr_pacs.evidence import words
 from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassCode, ModelIdentity
 
-__all__ = ["class_name", "class_names", "coded_class", "finding", "is_disease", "item", "question"]
+__all__ = [
+    "class_name",
+    "class_names",
+    "coded_class",
+    "finding",
+    "is_conditional",
+    "is_disease",
+    "is_health",
+    "item",
+    "question",
+]
 
 # PS3.16 Annex D and the context groups named in brackets
 ALGORITHM_FAMILY: Final[Code] = codes.DCM.ArtificialIntelligence  # [CID 7162]
@@ -66,8 +76,9 @@ ENGLISH: Final = Code("en", "RFC5646", "English")
 SPANISH: Final = Code("es", "RFC5646", "Spanish")
 CLASSIFICATION: Final = Code("278201002", "SCT", "Classification")
 
+_HEALTH: Final = "normal"
 # Labels that stand for all that is not the disease in question
-_OPEN: Final = frozenset({"normal", "not_covid19"})
+_OPEN: Final = frozenset({_HEALTH, "not_covid19"})
 
 
 def coded_class(model: ModelIdentity, label: str) -> ClassCode:
@@ -111,13 +122,23 @@ def is_disease(label: str) -> bool:
     return label not in _OPEN
 
 
+def is_health(label: str) -> bool:
+    """Whether class `label` says that there is no disease."""
+    return label == _HEALTH
+
+
+def is_conditional(labels: Sequence[str]) -> bool:
+    """Whether a head over `labels` presumes disease: it has no class for health, or for all else."""
+    return not _OPEN & set(labels)
+
+
 def question(model: ModelIdentity, labels: Sequence[str], language: Language) -> str:
     """Say what a head over `labels` was asked.
 
     A head without a class for health, or for all else, answers under a condition, and says so: its scores sum
     to 1 also for a patient who has neither.
     """
-    if _OPEN & set(labels):
+    if not is_conditional(labels):
         return class_names(model, labels, words.OR, language)
     names = class_names(model, labels, words.AGAINST, language)
     return words.ASSUMING.say(language, names=names)

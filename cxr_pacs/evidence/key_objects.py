@@ -6,7 +6,7 @@ and the report, and claims no more than these.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import highdicom as hd
@@ -15,6 +15,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid
+from cxr_pacs.evidence.conclusion import concluded
 from cxr_pacs.evidence.document import language_of_content, next_number, observer, separate
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
 from cxr_pacs.evidence.provenance import (
@@ -37,7 +38,7 @@ _CONTAINS: Final = hd.sr.RelationshipTypeValues.CONTAINS
 
 
 def key_objects(study: ReportedStudy, predecessors: Sequence[Dataset], stamp: Stamp) -> FileDataset | None:
-    """Select the images in which a claimed class reached its decision threshold.
+    """Select the images from which a disease is concluded, as the report does.
 
     A class that is withheld has no score and selects nothing; neither does one that stands for health, or for
     all that is not the disease in question.
@@ -66,8 +67,9 @@ def key_objects(study: ReportedStudy, predecessors: Sequence[Dataset], stamp: St
     ----------
     PS3.3 C.17.6.1, C.17.6.2 (Key Object Document Series, Key Object Document); PS3.16 TID 2010, CID 7010.
     """
-    selected = [instance for instance in study.read if any(_reached(instance))]
-    if not selected:
+    picked = [(instance, score) for instance, score in concluded(study.read) if codes.is_disease(score.label)]
+    selected = [instance for instance in study.read if any(instance is one for one, _ in picked)]
+    if not picked:
         return None
     model = common_model(study.instances)
     headers = [instance.header for instance in selected]
@@ -94,15 +96,10 @@ def key_objects(study: ReportedStudy, predecessors: Sequence[Dataset], stamp: St
     dataset.CurrentRequestedProcedureEvidenceSequence = references([*headers, *pictures, study.document])
     if requests := referenced_requests(lead):
         dataset.ReferencedRequestSequence = requests
-    dataset.update(_content(selected, [*headers, *pictures], study, stamp.language))
+    dataset.update(_content(picked, [*headers, *pictures], study, stamp.language))
     separate(dataset)
     settle_character_set(dataset, lead)
     return dataset
-
-
-def _reached(instance: ReadInstance) -> Iterator[ClassScore]:
-    scores = instance.findings.scores
-    return (score for score in scores if score.passed and codes.is_disease(score.label))
 
 
 def _uids(headers: Sequence[Dataset]) -> set[str]:
@@ -114,7 +111,10 @@ def _source(picture: Dataset) -> str:
 
 
 def _content(
-    selected: Sequence[ReadInstance], images: Sequence[Dataset], study: ReportedStudy, language: Language
+    picked: Sequence[tuple[ReadInstance, ClassScore]],
+    images: Sequence[Dataset],
+    study: ReportedStudy,
+    language: Language,
 ) -> hd.sr.ContainerContentItem:
     """Root container (TID 2010)."""
     root = hd.sr.ContainerContentItem(codes.OF_INTEREST, template_id="2010")
@@ -123,8 +123,8 @@ def _content(
         [
             # English is what a reader takes for granted
             *(() if language == "en" else language_of_content(language)),
-            *observer(selected[0].findings.model),
-            hd.sr.TextContentItem(codes.KEY_OBJECT_DESCRIPTION, _description(selected, language), _CONTAINS),
+            *observer(picked[0][0].findings.model),
+            hd.sr.TextContentItem(codes.KEY_OBJECT_DESCRIPTION, _description(picked, language), _CONTAINS),
             *(
                 hd.sr.ImageContentItem(
                     codes.SOURCE,
@@ -145,10 +145,8 @@ def _content(
     return root
 
 
-def _description(selected: Sequence[ReadInstance], language: Language) -> str:
-    findings = {
-        (score.head, score.label): instance.findings for instance in selected for score in _reached(instance)
-    }
+def _description(picked: Sequence[tuple[ReadInstance, ClassScore]], language: Language) -> str:
+    findings = {(score.head, score.label): instance.findings for instance, score in picked}
     reached = [
         words.SELECTED_CLASS.say(
             language,

@@ -18,6 +18,7 @@ from pydicom.uid import BasicTextSRStorage
 
 from cxr_pacs.evidence import codes, words
 from cxr_pacs.evidence.attributes import required_uid
+from cxr_pacs.evidence.conclusion import concluded
 from cxr_pacs.evidence.document import caution, language_of_content, next_number, observer, separate
 from cxr_pacs.evidence.finding_site import laterality
 from cxr_pacs.evidence.identity import Stamp, instance_uid, series_uid
@@ -153,21 +154,24 @@ def _image(name: Code, image: Dataset) -> hd.sr.ImageContentItem:
 
 def _summary(study: ReportedStudy, model: ModelIdentity, language: Language) -> Iterator[str]:
     yield caution(model, language)
-    reached = [score for instance in study.read for score in instance.findings.scores if score.passed]
-    ill = {score.head for score in reached if codes.is_disease(score.label)}
-    # Of a head health only where no disease, as the measurement report concludes.
-    passed = {
-        codes.class_name(model, score.label, language): None
-        for score in reached
-        if codes.is_disease(score.label) or score.head not in ill
-    }
+    reached = {s.head for instance in study.read for s in instance.findings.scores if s.passed}
+    picked = [(instance.findings, score) for instance, score in concluded(study.read)]
+    # What a head says that presumes nothing holds without a condition, whatever others say of it.
+    firm = {s.label for findings, s in picked if not codes.is_conditional(findings.labels(s.head))}
+    passed = dict.fromkeys(
+        name if score.label in firm else words.IF_PNEUMONIA.say(language, name=name)
+        for _, score in picked
+        for name in [codes.class_name(model, score.label, language)]
+    )
     told = any(instance.findings.scores for instance in study.read)
     if passed:
         yield words.REACHED_FOR.say(language, names=", ".join(passed))
-    elif told:
+    elif told and not reached:
         yield words.NONE_REACHED.say(language)
-    else:
+    elif not told:
         yield f"{words.NOTHING_EVALUATED.say(language)} {words.REASONS_BELOW.say(language)}"
+    for head in sorted(reached - {score.head for _, score in picked}):
+        yield words.HEAD_REFUTED.say(language, head=head)
     if told and any(instance.findings.withheld for instance in study.read):
         yield words.SOME_WITHHELD.say(language)
 

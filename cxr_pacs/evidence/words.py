@@ -59,6 +59,11 @@ HEAD_REACHES_IN_SOME: Final = Text(
     "Head {head}: the certainty reaches the decision threshold for {name} in {count} of {total} images.",
     "Salida {head}: la certeza alcanza el umbral de decisión para {name} en {count} de {total} imágenes.",
 )
+HEAD_ASSUMING: Final = Text("{head}, assuming pneumonia", "{head}, suponiendo neumonía")
+HEAD_REFUTED: Final = Text(
+    "Head {head} assumes pneumonia, but another head concludes normal: nothing is concluded from it.",
+    "La salida {head} supone neumonía, pero otra salida concluye normal: de ella no se concluye nada.",
+)
 HEAD_REACHES_NONE: Final = Text(
     "Head {head}: the certainty reaches the decision threshold for no claimed class: {names}.",
     "Salida {head}: la certeza no alcanza el umbral de decisión para ninguna clase declarada: {names}.",
@@ -93,6 +98,7 @@ REACHED_FOR: Final = Text(
     "The certainty reaches the decision threshold for: {names}.",
     "La certeza alcanza el umbral de decisión para: {names}.",
 )
+IF_PNEUMONIA: Final = Text("{name} (assuming pneumonia)", "{name} (suponiendo neumonía)")
 NONE_REACHED: Final = Text(
     "No certainty reaches its decision threshold.", "Ninguna certeza alcanza su umbral de decisión."
 )

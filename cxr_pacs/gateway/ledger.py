@@ -207,7 +207,10 @@ class Ledger:
     def unfinished(self, connection: sa.Connection) -> dict[str, tuple[int, ...]]:
         """Ids of the rows that a workflow must still act on, by the workflow's name."""
         accepted = (instance.c.decision == "accept") & instance.c.reported.is_(False)
-        asked = sa.select(rerun.c.study_id).where(rerun.c.done_at.is_(None))
+        waiting = sa.select(instance.c.study_id).where(
+            instance.c.decision.is_(None), instance.c.study_id.is_not(None)
+        )
+        asked = sa.select(rerun.c.study_id).where(rerun.c.done_at.is_(None), rerun.c.study_id.not_in(waiting))
         queries = {
             "analyse": sa.select(instance.c.id).where(instance.c.decision.is_(None)),
             "report": sa.select(sa.func.max(instance.c.id))

@@ -13,7 +13,7 @@ from test_key_objects import all_withheld, with_scores
 from test_plain_report import said
 from test_structured_report import groups, named
 
-from cxr_pacs.evidence import check, report
+from cxr_pacs.evidence import check, key_objects, report
 from cxr_pacs.evidence.reading_back import read_document
 from cxr_pacs.inference.findings import Withheld
 
@@ -59,7 +59,7 @@ def test_each_head_concludes_what_it_reached(read, stamp, tmp_path):
     uids = {instance.header.SOPInstanceUID}
     sentence = "the certainty reaches the decision threshold for COVID-19."
     assert list(concluded(document)) == [
-        ("COVID-19", f"Head binary: {sentence}", uids),
+        ("COVID-19", f"Head binary, assuming pneumonia: {sentence}", uids),
         ("COVID-19", f"Head multiclass: {sentence}", uids),
     ]
     assert check(document) == ()
@@ -87,6 +87,63 @@ def test_health_is_concluded_only_where_no_disease_is(read, stamp):
 
     assert of_multiclass(normal=0.99) == ["Normal"]
     assert of_multiclass(normal=0.99, covid19=0.99) == ["COVID-19"]
+
+
+def with_heads(instance, **heads):
+    """The same instance with the scores that `heads` name; the others fall to 0."""
+    changed = tuple(
+        dataclasses.replace(s, score=heads.get(s.head, {}).get(s.label, 0.0))
+        for s in instance.findings.scores
+    )
+    return dataclasses.replace(instance, findings=dataclasses.replace(instance.findings, scores=changed))
+
+
+NORMAL, COVID = {"normal": 0.9}, {"covid19": 0.9}
+REFUTED = "Head binary assumes pneumonia, but another head concludes normal: nothing is concluded from it."
+
+
+def test_what_presumes_pneumonia_concludes_nothing_beside_health(read, stamp, tmp_path):
+    instance = with_heads(read(), binary=COVID, multiclass=NORMAL)
+    document = report([instance], [], (), stamp)
+    (first, second) = concluded(document)
+    assert first[:2] == ("Indeterminate", REFUTED)
+    assert second[0] == "Normal"
+    assert dciodvfy(document, tmp_path) == []
+    study = study_of(stamp, instance)
+    texts = said(study, stamp)
+    assert texts[1:3] == ["The certainty reaches the decision threshold for: normal.", REFUTED]
+    assert key_objects(study, (), stamp) is None
+    spanish = dataclasses.replace(stamp, language="es")
+    (sentence, *_) = [text for _, text, _ in concluded(report([instance], [], (), spanish))]
+    assert sentence.startswith("La salida binary supone neumonía, pero otra salida concluye normal")
+
+
+def test_of_two_images_the_healthy_one_gives_no_condition_its_way(read, stamp):
+    ill, healthy = read(), read(picture=synthetic_chest(64, 64, 1))
+    healthy.header.StudyInstanceUID = ill.header.StudyInstanceUID
+    ill = with_heads(ill, binary=COVID, multiclass=COVID)
+    healthy = with_heads(healthy, binary={"bacterial_pneumonia": 0.9}, multiclass=NORMAL)
+    got = list(concluded(report([ill, healthy], [], (), stamp)))
+    assert [meaning for meaning, _, _ in got] == ["COVID-19", "COVID-19"]
+    assert {frozenset(uids) for _, _, uids in got} == {frozenset({ill.header.SOPInstanceUID})}
+    quiet = with_heads(ill, multiclass=COVID)
+    got = list(concluded(report([quiet, healthy], [], (), stamp)))
+    assert got[0][:2] == ("Indeterminate", REFUTED)
+    undecided = with_heads(ill, binary=COVID)
+    got = list(concluded(report([undecided, healthy], [], (), stamp)))
+    assert [meaning for meaning, _, _ in got] == ["Indeterminate", "Normal"]
+
+
+def test_without_another_answer_the_condition_stands_with_the_conclusion(read, stamp):
+    instance = with_heads(read(), binary=COVID)
+    (first, second) = concluded(report([instance], [], (), stamp))
+    assert (first[0], second[0]) == ("COVID-19", "Indeterminate")
+    assert first[1].startswith("Head binary, assuming pneumonia: ")
+    texts = said(study_of(stamp, instance), stamp)
+    assert "The certainty reaches the decision threshold for: COVID-19 (assuming pneumonia)." in texts
+    both = with_heads(read(), binary=COVID, multiclass=COVID)
+    texts = said(study_of(stamp, both), stamp)
+    assert "The certainty reaches the decision threshold for: COVID-19." in texts
 
 
 def test_only_what_is_claimed_is_concluded(read, stamp):
@@ -132,7 +189,8 @@ def test_a_reader_sees_the_conclusions_first(read, stamp, encoded):
     remarks = read_document(dcmread(io.BytesIO(encoded(document)))).remarks
     assert [item.label for item in remarks[:3]] == ["Conclusion", "Conclusion", "Quality Assessment"]
     assert remarks[0].value == (
-        "COVID-19. Head binary: the certainty reaches the decision threshold for COVID-19."
+        "COVID-19. Head binary, assuming pneumonia: "
+        "the certainty reaches the decision threshold for COVID-19."
     )
 
 
