@@ -8,6 +8,7 @@ workflow in one transaction. So a process may die anywhere, and the next one goe
 ::
 
     intake ─▶ analyse(instance) ─▶ report(study), after the quiet period ─▶ deliver(delivery) …
+    rerun ──────▲
 """
 
 from __future__ import annotations
