@@ -45,7 +45,7 @@ CLAIMS = tuple(claim(head, label) for head, labels in LABELS.items() for label i
 
 
 class BrightEngine:
-    """Scores rise with the mean of the picture; the map is the mean of each eighth."""
+    """The first class of each head is brightness, the second darkness; the map is the mean of each eighth."""
 
     identity = ModelIdentity(
         name="bright",
@@ -65,7 +65,7 @@ class BrightEngine:
         bright = float(np.clip(image.mean(), 0.01, 0.99))
         shares = {
             "binary": (bright, 1 - bright),
-            "multiclass": (bright / 2, bright / 2, 1 - bright),
+            "multiclass": (bright / 2, 1 - bright, bright / 2),
         }
         scores = [
             ClassScore(head=head, label=label, score=share, threshold=0.5)

@@ -56,7 +56,10 @@ class Stamp:
 
 
 def instance_uid(stamp: Stamp, sources: Iterable[str], model_digest: str, kind: str) -> UID:
-    """SOP Instance UID (or tracking UID) of the output `kind` made from the source instances `sources`.
+    """SOP Instance UID (or tracking UID) of the output `kind` made from the instances `sources`.
+
+    These are images, and of a report those that it replaces: so each report of a chain is another one, also
+    where a site goes back to what it had. What stands beside a report is made from that report.
 
     The same arguments give the same UID, in whatever order the sources come (PS3.5 B.2: ``2.25.`` and the
     decimal UUID, at most 44 characters).

@@ -27,6 +27,7 @@ from cxr_pacs.gateway.looking import looking
 from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.rerun import ask_again, outcome
 from cxr_pacs.gateway.service import Gateway
+from cxr_pacs.gateway.showing import find_study
 from cxr_pacs.inference import Findings
 
 SR = "Comprehensive 3D SR Storage"
@@ -174,6 +175,10 @@ def test_what_changed_makes_a_successor(archive, make_settings, running, monkeyp
     assert said in history
     assert any("the earlier reading of bright 1: accepted" in sentence for sentence in history)
     assert sum("belongs to an earlier reading" in sentence for sentence in history) == 3
+    shown = find_study(settings, study)
+    assert [report.SOPInstanceUID for _, report in shown.reports] == [new.SOPInstanceUID]
+    assert [picture.SOPInstanceUID for _, picture in shown.pictures] == [new_heatmap]
+    assert len(shown.others) == 10
     assert "nothing had changed" in reread(settings, study)[0]
     assert len(archive.receptions) == 12
 
