@@ -13,6 +13,7 @@
     │   ├── EvidenceError            an object could not be built as the standard says
     │   ├── DeliveryRefused          the destination said no for good
     │   ├── CannotReadAgain          nothing of a study is there to be read again
+    │   ├── RetrievalRefused         an archive refused a query or a retrieval for good
     │   └── NothingToShow            no object, or none that can be shown to a person
     └── TransientError           trying later can help
         ├── SpoolUnavailable         the disk did not take the bytes
@@ -38,6 +39,7 @@ __all__ = [
     "NothingToShow",
     "PermanentError",
     "RefusedInstance",
+    "RetrievalRefused",
     "SettingsError",
     "SpoolUnavailable",
     "TransientError",
@@ -100,6 +102,10 @@ class DeliveryRefused(PermanentError):
 
 class CannotReadAgain(PermanentError):
     """Nothing of a study is there to be read again; the message says what to do."""
+
+
+class RetrievalRefused(PermanentError):
+    """An archive refused a query or a retrieval for good, or its answer cannot be used."""
 
 
 class NothingToShow(PermanentError):

@@ -16,12 +16,14 @@ from cxr_pacs import __version__
 from cxr_pacs.errors import SettingsError
 
 __all__ = [
+    "ArchiveSettings",
     "DatabaseSettings",
     "DeliverySettings",
     "DestinationSettings",
     "DicomSettings",
     "EngineSettings",
     "EvidenceSettings",
+    "FetchSettings",
     "HeatmapSettings",
     "ModelSettings",
     "ObjectsSettings",
@@ -83,6 +85,9 @@ class StudySettings(_Table):
     """``[study]``: when a study is complete enough to report."""
 
     quiet_period: Seconds = 5.0
+    quiet_period_of: dict[AETitle, Seconds] = {}
+    after_release: Seconds = 2.0
+    longest_wait: Seconds = 300.0
 
 
 class ModelSettings(_Table):
@@ -145,6 +150,28 @@ class DestinationSettings(_Table):
     port: Port
 
 
+class FetchSettings(_Table):
+    """``[fetch]``: which studies of the archives are asked for, and how often."""
+
+    every: Seconds = 0.0
+    look_back: Annotated[float, Field(gt=0, le=24 * 366)] = 24.0
+    modalities: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Z0-9_ ]{1,16}$")], ...], Field(min_length=1, strict=False)
+    ] = ("CR", "DX")
+    most_studies: Annotated[int, Field(ge=1)] = 500
+    patience: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+
+
+class ArchiveSettings(_Table):
+    """``[[archive]]``: a PACS that is asked for what was missed."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    ae_title: AETitle
+    host: str
+    port: Port
+    method: Literal["get", "move"] = "get"
+
+
 class Settings(_Table):
     """Everything that a site may set; see ``config/default.toml`` for the meaning of each key."""
 
@@ -159,7 +186,9 @@ class Settings(_Table):
     heatmap: HeatmapSettings = HeatmapSettings()
     objects: ObjectsSettings = ObjectsSettings()
     delivery: DeliverySettings = DeliverySettings()
+    fetch: FetchSettings = FetchSettings()
     destination: tuple[DestinationSettings, ...] = Field(default=(), strict=False)
+    archive: tuple[ArchiveSettings, ...] = Field(default=(), strict=False)
 
     @property
     def database_url(self) -> str:
@@ -177,12 +206,15 @@ class Settings(_Table):
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
+_REPEATED: dict[str, Any] = {"destination": DestinationSettings, "archive": ArchiveSettings}
+
+
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     """Name the keys of the table that holds the last key of `location`."""
     model: Any = Settings
     for key in location[:-1]:
         if isinstance(key, str):
-            model = DestinationSettings if key == "destination" else model.model_fields[key].annotation
+            model = _REPEATED[key] if key in _REPEATED else model.model_fields[key].annotation
     return list(model.model_fields)
 
 
@@ -217,9 +249,10 @@ def parse_settings(text: str, origin: str) -> Settings:
     except ValidationError as error:
         lines = "\n".join(f"  {_explain(item)}" for item in error.errors())
         raise SettingsError(f"{origin}: these settings are wrong:\n{lines}") from error
-    names = [destination.name for destination in settings.destination]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise SettingsError(f"{origin}: destination.name: used twice: {', '.join(repeated)}")
+    for table in _REPEATED:
+        names = [one.name for one in getattr(settings, table)]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise SettingsError(f"{origin}: {table}.name: used twice: {', '.join(repeated)}")
     return settings
 
 

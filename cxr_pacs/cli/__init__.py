@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from cxr_pacs import __version__
-from cxr_pacs.cli import analyse, conformance, rerun, retry, serve, show, status, why
+from cxr_pacs.cli import analyse, conformance, fetch, rerun, retry, serve, show, status, why
 from cxr_pacs.errors import ConfigurationError
 
 __all__ = ["main"]
@@ -20,6 +20,7 @@ _COMMANDS = {
     "why": why,
     "retry": retry,
     "rerun": rerun,
+    "fetch": fetch,
     "analyse": analyse,
     "show": show,
     "conformance": conformance,

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from cxr_pacs.dimse.associations import Listener, LocalEntity, Peer, RefusedContext, Service
 from cxr_pacs.dimse.echo import echo, verification_scp
+from cxr_pacs.dimse.query import Query, identifier, querying, study_date_and_time, value, values
+from cxr_pacs.dimse.retrieve import SubOperations, get, move
 from cxr_pacs.dimse.storage import ReceivedInstance, storage_scp, store
 
 __all__ = [
     "Listener",
     "LocalEntity",
     "Peer",
+    "Query",
     "ReceivedInstance",
     "RefusedContext",
     "Service",
+    "SubOperations",
     "echo",
+    "get",
+    "identifier",
+    "move",
+    "querying",
     "storage_scp",
     "store",
+    "study_date_and_time",
+    "value",
+    "values",
     "verification_scp",
 ]

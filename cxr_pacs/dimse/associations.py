@@ -12,6 +12,7 @@ from typing import Any
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from cxr_pacs.errors import ConfigurationError, DeliveryRefused, DestinationUnavailable
@@ -190,9 +191,23 @@ class Listener:
 
 @contextmanager
 def associate(
-    calling_ae_title: str, peer: Peer, contexts: Sequence[PresentationContext]
+    calling_ae_title: str,
+    peer: Peer,
+    contexts: Sequence[PresentationContext],
+    *,
+    handlers: Sequence[tuple[Any, Callable[..., Any]]] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
     """Open an association as SCU, release it at the end.
+
+    Parameters
+    ----------
+    calling_ae_title, peer, contexts
+        Who calls whom, and what is proposed.
+    handlers : sequence of (pynetdicom event, callable)
+        Answer what the peer asks on this association.
+    roles : sequence of SCP_SCU_RoleSelectionNegotiation
+        SOP classes in which we are, on this association, the SCP (PS3.7 D.3.3.4).
 
     Raises
     ------
@@ -207,7 +222,13 @@ def associate(
     ae.dimse_timeout = DIMSE_SECONDS
     ae.network_timeout = NETWORK_SECONDS
     association = ae.associate(
-        peer.host, peer.port, contexts=list(contexts), ae_title=peer.ae_title, max_pdu=MAXIMUM_PDU
+        peer.host,
+        peer.port,
+        contexts=list(contexts),
+        ae_title=peer.ae_title,
+        max_pdu=MAXIMUM_PDU,
+        ext_neg=list(roles),
+        evt_handlers=list(handlers),
     )
     if not association.is_established:
         raise _why_not(association, peer)

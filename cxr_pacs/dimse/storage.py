@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydicom import dcmread
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import evt
+from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
 from cxr_pacs.dimse.associations import Peer, Service, associate
@@ -41,6 +44,9 @@ OUT_OF_RESOURCES = 0xA700
 PROCESSING_FAILURE = 0x0110  # PS3.7 9.1.1.1.9
 WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
 
+# Some equipment never releases its association: what is remembered of one is bounded.
+_MOST_KEPT = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedInstance:
@@ -55,7 +61,7 @@ class ReceivedInstance:
     sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
         From the command set and the presentation context; not checked.
     calling_ae_title : str
-        Who sent it.
+        Who sent it: the peer, whoever opened the association.
     """
 
     part10: bytes
@@ -70,6 +76,7 @@ def storage_scp(
     sop_classes: Sequence[str],
     transfer_syntaxes: Sequence[str],
     receive: Callable[[ReceivedInstance], None],
+    released: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> Service:
     """Storage SCP that answers 0x0000 only after `receive` returned.
 
@@ -80,7 +87,11 @@ def storage_scp(
     receive : callable
         Makes the instance durable. RefusedInstance is answered with its own status,
         SpoolUnavailable with 0xA700, anything unforeseen with 0x0110.
+    released : callable
+        Called when an association is released, with the SOP Instance UIDs that were kept of it: the last
+        10,000 at most. An association that is aborted is not told.
     """
+    kept: WeakKeyDictionary[Association, deque[str]] = WeakKeyDictionary()
 
     def on_c_store(event: evt.Event) -> int:
         request: Any = event.request
@@ -90,10 +101,11 @@ def storage_scp(
             sop_class_uid=str(request.AffectedSOPClassUID),
             sop_instance_uid=str(request.AffectedSOPInstanceUID),
             transfer_syntax_uid=str(event.context.transfer_syntax),
-            calling_ae_title=str(event.assoc.requestor.ae_title),
+            calling_ae_title=_peer_title(event.assoc),
         )
         try:
             receive(instance)
+            kept.setdefault(event.assoc, deque(maxlen=_MOST_KEPT)).append(instance.sop_instance_uid)
         except RefusedInstance as error:
             logger.warning("refused an instance from %s: %s", instance.calling_ae_title, error)
             return error.status
@@ -108,8 +120,20 @@ def storage_scp(
             return PROCESSING_FAILURE
         return SUCCESS
 
+    def on_release(event: evt.Event) -> None:
+        if of_it := kept.pop(event.assoc, None):
+            released(tuple(of_it))
+
     contexts = tuple((str(sop_class), tuple(map(str, transfer_syntaxes))) for sop_class in sop_classes)
-    return Service(contexts=contexts, handlers=((evt.EVT_C_STORE, on_c_store),))
+    return Service(
+        contexts=contexts, handlers=((evt.EVT_C_STORE, on_c_store), (evt.EVT_RELEASED, on_release))
+    )
+
+
+def _peer_title(association: Association) -> str:
+    """AE title of the other side; in C-GET it is we who called."""
+    peer = association.requestor if association.is_acceptor else association.acceptor
+    return str(peer.ae_title)
 
 
 def proposed_context(sop_class: str, transfer_syntax: str) -> PresentationContext:

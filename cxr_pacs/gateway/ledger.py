@@ -192,12 +192,6 @@ class Ledger:
         query = sa.select(instance).where(instance.c.study_id == study_id, instance.c.file.is_not(None))
         return tuple(_instance_row(row) for row in connection.execute(query.order_by(instance.c.id)))
 
-    def last_arrival(self, connection: sa.Connection, study_id: int) -> float:
-        """When the study's newest instance came."""
-        return float(
-            connection.execute(sa.select(study.c.last_arrival).where(study.c.id == study_id)).scalar_one()
-        )
-
     def set_reported(self, connection: sa.Connection, instance_ids: tuple[int, ...]) -> None:
         """Record that a report says these instances, and that nothing is wrong with their study."""
         owner = sa.select(instance.c.study_id).where(instance.c.id.in_(instance_ids))

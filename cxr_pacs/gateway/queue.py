@@ -59,6 +59,11 @@ class Queue:
             options["queue_partition_key"] = partition
         self._client.enqueue_in_transaction(connection, options, row_id, attempt)
 
+    def hasten(self, name: str, row_id: int, delay: float) -> None:
+        """Let the newest attempt of `name` on row `row_id`, if it is delayed, be due in `delay` seconds."""
+        if attempt := self.attempts(name, row_id):
+            self._client.set_workflow_delay(f"{name}:{row_id}:{attempt}", delay_seconds=max(delay, 0.0))
+
     def live(self) -> set[tuple[str, str]]:
         """Give name and row id of every workflow that is running or will run."""
         found = self._client.list_workflows(status=_LIVE, load_input=False, load_output=False)

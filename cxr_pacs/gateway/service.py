@@ -15,6 +15,8 @@ from pydicom.uid import (
 )
 
 from cxr_pacs import __version__, dimse
+from cxr_pacs.gateway.fetch_schedule import FetchSchedule
+from cxr_pacs.gateway.fetching import Fetcher
 from cxr_pacs.gateway.intake import Intake
 from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.reading import Reader
@@ -24,7 +26,7 @@ from cxr_pacs.inference import Engine, bundled, load_bundle, load_engine
 from cxr_pacs.radiograph import decodable_transfer_syntaxes
 from cxr_pacs.settings import DicomSettings, Settings
 
-__all__ = ["Gateway", "offered_services", "open_engine", "storage_classes"]
+__all__ = ["Gateway", "offered_services", "open_engine", "storage_classes", "storage_service"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +53,17 @@ def storage_classes(dicom: DicomSettings) -> tuple[str, ...]:
     return tuple(map(str, classes))
 
 
-def offered_services(
-    dicom: DicomSettings, receive: Callable[[dimse.ReceivedInstance], None]
-) -> tuple[dimse.Service, ...]:
-    """Every service that the gateway is an SCP of; `receive` gets what is stored."""
-    storage = dimse.storage_scp(storage_classes(dicom), decodable_transfer_syntaxes(), receive)
+def storage_service(
+    dicom: DicomSettings,
+    receive: Callable[[dimse.ReceivedInstance], None],
+    released: Callable[[tuple[str, ...]], None] = lambda _: None,
+) -> dimse.Service:
+    """Storage SCP; `receive` gets what is stored, `released` what an association that ends well brought."""
+    return dimse.storage_scp(storage_classes(dicom), decodable_transfer_syntaxes(), receive, released)
+
+
+def offered_services(storage: dimse.Service) -> tuple[dimse.Service, ...]:
+    """Every service that the gateway is an SCP of."""
     return dimse.verification_scp(), storage
 
 
@@ -93,10 +101,17 @@ class Gateway:
             )
             workflows.start()
             undo.callback(workflows.stop, WORKFLOW_GRACE)
-            listener = self._listener(Intake(ledger, spool, workflows.schedule_analysis, time.time))
+            intake = Intake(ledger, spool, workflows.schedule_analysis, time.time)
+            storage = storage_service(self._settings.dicom, intake.receive, workflows.hasten_reports)
+            listener = self._listener(storage, intake.refuse_context)
             self._announce()
             listener.start()
             undo.callback(listener.stop, ASSOCIATION_GRACE)
+            if self._settings.archive and self._settings.fetch.every:
+                fetcher = Fetcher(self._settings, ledger, storage)
+                looks = FetchSchedule(fetcher, self._settings, ledger, time.time)
+                looks.start()
+                undo.callback(looks.stop, ASSOCIATION_GRACE)
             self._on_stop = undo.pop_all()
 
     def stop(self) -> None:
@@ -116,7 +131,9 @@ class Gateway:
         if not self._settings.destination:
             logger.warning("no destination: results stay in the spool")
 
-    def _listener(self, intake: Intake) -> dimse.Listener:
+    def _listener(
+        self, storage: dimse.Service, refuse_context: Callable[[dimse.RefusedContext], None]
+    ) -> dimse.Listener:
         dicom = self._settings.dicom
         local = dimse.LocalEntity(
             ae_title=dicom.ae_title,
@@ -126,4 +143,4 @@ class Gateway:
             max_associations=dicom.max_associations,
         )
         logger.info("negotiating %d transfer syntaxes", len(decodable_transfer_syntaxes()))
-        return dimse.Listener(local, offered_services(dicom, intake.receive), intake.refuse_context)
+        return dimse.Listener(local, offered_services(storage), refuse_context)

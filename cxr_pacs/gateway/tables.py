@@ -7,8 +7,10 @@ import sqlalchemy as sa
 __all__ = [
     "delivery",
     "earlier_reading",
+    "fetched",
     "instance",
     "metadata",
+    "released",
     "rerun",
     "result",
     "study",
@@ -109,4 +111,18 @@ superseded = sa.Table(
     "superseded",
     metadata,
     sa.Column("result_id", sa.ForeignKey("result.id"), primary_key=True, autoincrement=False),
+)
+# When the association was released that brought this image as the newest of its study.
+released = sa.Table(
+    "released",
+    metadata,
+    sa.Column("instance_id", sa.ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+)
+# When an archive was last asked for what was missed, and gave it.
+fetched = sa.Table(
+    "fetched",
+    metadata,
+    sa.Column("archive", sa.String(64), primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
 )

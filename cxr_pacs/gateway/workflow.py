@@ -38,6 +38,7 @@ from cxr_pacs.gateway.rerun import (
     superseded_results,
 )
 from cxr_pacs.gateway.spool import Spool
+from cxr_pacs.gateway.study import hasten_reports, until_due
 from cxr_pacs.settings import Settings
 
 __all__ = ["StudyWorkflows", "Surroundings"]
@@ -116,6 +117,10 @@ class StudyWorkflows:
         """Enqueue the analysis of an instance in the transaction that records it."""
         self._queue.enqueue(connection, "analyse", instance_id, 1)
 
+    def hasten_reports(self, sop_instance_uids: tuple[str, ...]) -> None:
+        """Report sooner what an association brought, now that it is released."""
+        hasten_reports(self._ledger, self._queue, self._settings.study, sop_instance_uids, self._clock())
+
     def _take_up(self) -> None:
         """Enqueue what no live workflow acts on: an error at the worst moment may have ended one."""
         live = self._queue.live()
@@ -191,24 +196,18 @@ class StudyWorkflows:
     # -- report --
 
     def _schedule_report(self, connection: sa.Connection, instance_id: int) -> None:
-        """Look at the study again when its quiet period can be over; the last instance's look is the one."""
+        """Look at the study again when it can be complete; the last instance's look is the one."""
         study_id = self._ledger.instance(connection, instance_id).study_id
-        delay = self._until_quiet(connection, study_id)
+        delay = until_due(connection, study_id, self._settings.study, self._clock())
         first = earlier_attempts(connection, instance_id) is None
         attempt = 1 if first else self._queue.attempts("report", instance_id) + 1
         self._queue.enqueue(connection, "report", instance_id, attempt, delay=delay)
 
-    def _until_quiet(self, connection: sa.Connection, study_id: int) -> float:
-        quiet_at = self._ledger.last_arrival(connection, study_id) + self._settings.study.quiet_period
-        return quiet_at - self._clock()
-
     def _report(self, instance_id: int, attempt: int) -> str:
         with self._ledger.begin() as connection:
             study_id = self._ledger.instance(connection, instance_id).study_id
-            delay = self._until_quiet(connection, study_id)
+            delay = until_due(connection, study_id, self._settings.study, self._clock())
             rows = self._ledger.study_instances(connection, study_id)
-        if any(row.decision is None for row in rows):
-            return "not yet"  # the instance that still waits looks here after itself
         try:
             if delay <= 0:
                 return self._report_study(study_id, rows)

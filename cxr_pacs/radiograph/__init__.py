@@ -5,7 +5,14 @@ from __future__ import annotations
 from cxr_pacs.radiograph.geometry import Geometry, valid_part
 from cxr_pacs.radiograph.header import HeaderFacts, ImageDescription, read_header
 from cxr_pacs.radiograph.rendering import Radiograph, read_radiograph
-from cxr_pacs.radiograph.selection import Decision, Outcome, SelectionPolicy, decide, frontal_view
+from cxr_pacs.radiograph.selection import (
+    Decision,
+    Outcome,
+    SelectionPolicy,
+    decide,
+    frontal_view,
+    names_another_part,
+)
 from cxr_pacs.radiograph.transfer_syntaxes import decodable_transfer_syntaxes
 
 __all__ = [
@@ -19,6 +26,7 @@ __all__ = [
     "decide",
     "decodable_transfer_syntaxes",
     "frontal_view",
+    "names_another_part",
     "read_header",
     "read_radiograph",
     "valid_part",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from cxr_pacs.radiograph.header import HeaderFacts
 
-__all__ = ["Decision", "Outcome", "SelectionPolicy", "decide", "frontal_view"]
+__all__ = ["Decision", "Outcome", "SelectionPolicy", "decide", "frontal_view", "names_another_part"]
 
 # Looser than PS3.5 9.1 by leading zeros, which real equipment sends; no "..", no "/", no letters.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
@@ -173,6 +173,11 @@ def _of_the_subject(facts: HeaderFacts) -> Iterator[Decision]:
     other = facts.species and not set(facts.species) & (vocab.HUMAN_CODES | vocab.HUMAN_WORDS)
     if animal or other:
         yield _skip("species", "The header speaks of an animal.")
+
+
+def names_another_part(body_part: str) -> bool:
+    """Whether Body Part Examined surely names another part than the chest; False for what is unknown."""
+    return _part(vocab.words(body_part)) is False
 
 
 def _part(words: frozenset[str]) -> bool | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from bright_engine import BrightEngine
@@ -19,6 +20,7 @@ from pydicom.uid import (
 from pydicom.uid import UID_dictionary as KNOWN_UIDS
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.presentation import build_context
+from query_archive import QueryArchive
 from radiographs import make_radiograph, synthetic_chest
 from toy_bundle import write_toy_bundle
 
@@ -26,8 +28,10 @@ from cxr_pacs.cli import main
 from cxr_pacs.errors import SpoolUnavailable
 from cxr_pacs.evidence import is_own_output
 from cxr_pacs.gateway.delivery import Courier
+from cxr_pacs.gateway.fetching import Fetcher
 from cxr_pacs.gateway.intake import Intake
-from cxr_pacs.gateway.service import Gateway
+from cxr_pacs.gateway.ledger import open_ledger
+from cxr_pacs.gateway.service import Gateway, storage_service
 from cxr_pacs.gateway.statement import conformance_statement
 from cxr_pacs.inference import load_bundle
 from cxr_pacs.settings import Settings
@@ -270,6 +274,23 @@ def test_the_proposed_contexts_and_the_objects_are_those_stated(make_settings, b
         }
 
 
+@pytest.mark.parametrize("method", ["get", "move"])
+def test_what_is_proposed_to_an_archive_is_stated(make_settings, bundle, tmp_path, method):
+    film = make_radiograph(picture=synthetic_chest(150, 130, 0))
+    with QueryArchive([film]) as archive:
+        settings = make_settings(archive=[destination(archive) | {"method": method}])
+        told = section(conformance_statement(settings, bundle), "Query and retrieve (SCU)")
+        ledger = open_ledger(f"sqlite:///{tmp_path / 'l.sqlite'}")
+        fetcher = Fetcher(settings, ledger, storage_service(settings.dicom, lambda _: None))
+        found = fetcher.look(settings.archive[0], datetime.fromisoformat("2026-01-01"), None)
+        fetcher.fetch(settings.archive[0], found)
+        ledger.engine.dispose()
+    _, of_find, of_get, of_move = re.split("associ.*C-FIND:|On one for C-GET|On one for C-MOVE", told)
+    stated = contexts(of_find) | contexts(of_get if method == "get" else of_move)
+    assert archive.proposed == stated
+    assert tables(told)["Name", "AE title", "Host", "Port", "Retrieval"][0][4] == f"C-{method.upper()}"
+
+
 def coded_rows(statement):
     text = section(statement, "Coded terminology and templates")
     return [
@@ -360,7 +381,7 @@ def test_the_configuration_and_the_destinations_are_those_that_run(make_settings
     assert set(stated) == {
         f"{table}.{key}"
         for table, part in settings
-        if table not in {"database", "engine", "spool", "destination"}
+        if table not in {"database", "engine", "spool", "destination", "archive"}
         for key in type(part).model_fields
     }
     assert "secret" not in statement

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pydicom import FileDataset
 from pydicom.uid import UID
 from pynetdicom import AE
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import time
 
-from cxr_pacs.dimse import Service, associations, storage
+from cxr_pacs.dimse import Service, associations, query, retrieve, storage
 from cxr_pacs.gateway import intake
-from cxr_pacs.gateway.service import ASSOCIATION_GRACE, offered_services
+from cxr_pacs.gateway.service import ASSOCIATION_GRACE, offered_services, storage_service
 from cxr_pacs.gateway.statement.markdown import named, table
 from cxr_pacs.gateway.workflow import DELIVERIES_AT_ONCE
 from cxr_pacs.radiograph import SelectionPolicy
@@ -47,7 +48,8 @@ _SCP_STATUSES = (
 def services_overview(settings: Settings, objects: Sequence[FileDataset]) -> str:
     """List the SOP classes with the roles in which they are supported."""
     received = {context for service in _services(settings) for context, _ in service.contexts}
-    sent = {str(made.SOPClassUID) for made in objects}
+    asked = (*query.find_contexts(), retrieve.get_contexts(_storage(settings))[0], *retrieve.move_contexts())
+    sent = {str(made.SOPClassUID) for made in objects} | {str(context.abstract_syntax) for context in asked}
     rows = (
         (UID(uid).name, uid, _yes(uid in sent), _yes(uid in received))
         for uid in sorted(received | sent, key=lambda uid: UID(uid).name)
@@ -65,13 +67,16 @@ def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
                 3,
                 f"One application entity, {title}. As Storage SCP it receives radiographs and analyses them. "
                 "As Storage SCU it sends report and pictures to every destination, each object on an "
-                "association of its own, once no image of the study has come for "
-                f"{settings.study.quiet_period:g} s.",
+                "association of its own. A study is reported once no image of it has come for "
+                f"{settings.study.quiet_period:g} s, or {settings.study.after_release:g} s after the "
+                "association that brought the newest one was released; at the latest "
+                f"{settings.study.longest_wait:g} s after the first one that no report says.",
                 _reading(settings),
             ),
             named(f"Application entity {title}", 3, _policies(settings)),
             named("Association acceptance (SCP)", 4, *_acceptance(settings)),
             named("Association initiation (SCU)", 4, *_initiation(settings, objects)),
+            named("Query and retrieve (SCU)", 4, *_retrieval(settings)),
             named(
                 "Network interfaces",
                 3,
@@ -82,7 +87,11 @@ def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
 
 
 def _services(settings: Settings) -> tuple[Service, ...]:
-    return offered_services(settings.dicom, lambda _: None)
+    return offered_services(_storage(settings))
+
+
+def _storage(settings: Settings) -> Service:
+    return storage_service(settings.dicom, lambda _: None)
 
 
 def _reading(settings: Settings) -> str:
@@ -104,7 +113,8 @@ def _policies(settings: Settings) -> str:
         ("Implementation class UID", ae.implementation_class_uid),
         ("Implementation version name", ae.implementation_version_name),
         ("Asynchronous operations", "not supported: one operation at a time"),
-        ("User identity, role selection, extended negotiation", "not supported"),
+        ("Role selection", "as SCP of storage on associations for C-GET; else not supported"),
+        ("User identity, extended negotiation", "not supported"),
         ("Associations accepted at once", settings.dicom.max_associations),
         ("Associations initiated at once, to each destination", DELIVERIES_AT_ONCE),
         ("Time-out of association messages (ACSE), s", f"{associations.ACSE_SECONDS:g}"),
@@ -177,6 +187,49 @@ def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str
         table(("Status of C-STORE", "The object is"), behaviour),
         f"{UID(Verification).name} is not requested.",
     )
+
+
+def _retrieval(settings: Settings) -> tuple[str, ...]:
+    archives = ((a.name, a.ae_title, a.host, a.port, f"C-{a.method.upper()}") for a in settings.archive)
+    fetch = settings.fetch
+    pace = f"Every {fetch.every:g} s, and at any time" if fetch.every and settings.archive else "Only"
+    keys = (
+        ("STUDY", "Study Date and Study Time (ranges), Modalities in Study", "Study Instance UID"),
+        ("SERIES", "Study Instance UID", "Series Instance UID, Modality, Body Part Examined"),
+        ("IMAGE", "Study Instance UID, Series Instance UID", "SOP Instance UID, SOP Class UID"),
+    )
+    return (
+        (
+            f"{pace} by the command `cxr-pacs fetch`, the archives are asked for studies of the modalities "
+            f"{', '.join(fetch.modalities)} that were not received. Images that are not known are retrieved "
+            "at IMAGE level, by a list of SOP Instance UIDs under their study and series. Without extended "
+            "negotiation: hierarchical, dates and times matched apart from each other, in local time."
+        ),
+        "Archives:",
+        table(("Name", "AE title", "Host", "Port", "Retrieval"), archives),
+        "Keys of C-FIND (Study Root):",
+        table(("Level", "Matched", "Asked back"), keys),
+        "Presentation contexts proposed on an association for C-FIND:",
+        _proposed(query.find_contexts()),
+        "On one for C-GET, storage with the role of SCP:",
+        _proposed(retrieve.get_contexts(_storage(settings))),
+        "On one for C-MOVE, whose destination is the gateway itself:",
+        _proposed(retrieve.move_contexts()),
+        (
+            "Status 0000, B000 and A702 end a retrieval; what did not come is asked for again by the next "
+            "one. A7xx, FE00, no answer and an abort are errors that may pass, any other status is one that "
+            f"a person must mend. A retrieval without progress is given up after {fetch.patience:g} s."
+        ),
+    )
+
+
+def _proposed(contexts: Iterable[PresentationContext]) -> str:
+    rows = (
+        (UID(str(context.abstract_syntax)).name, str(context.abstract_syntax), UID(transfer).name, transfer)
+        for context in contexts
+        for transfer in context.transfer_syntax
+    )
+    return table(("Abstract syntax", "UID", "Transfer syntax", "UID"), rows)
 
 
 def _yes(flag: bool) -> str:  # noqa: FBT001  a word for a flag
