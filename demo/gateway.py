@@ -51,12 +51,15 @@ class GatewaySettings:
         Each gets every object.
     tables : dict
         Keys by table of the settings file, e.g. ``{"study": {"quiet_period": 0.5}}``.
+    arguments : tuple of str
+        Further options of ``cxr-pacs serve``.
     """
 
     folder: Path
     port: int
     destinations: tuple[Destination, ...]
     tables: dict[str, dict[str, object]] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
 
     def toml(self) -> str:
         """Write the settings file's text."""
@@ -86,6 +89,7 @@ class Gateway:
 
     ae_title = "CXRPACS"
     host = "127.0.0.1"
+    command = (sys.executable, "-m", "cxr_pacs")
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
@@ -108,6 +112,11 @@ class Gateway:
         """Process ID of the running gateway."""
         return self._running().pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._running().poll() is not None
+
     def start(self) -> None:
         """Start the process and wait until it says that it is ready.
 
@@ -121,7 +130,7 @@ class Gateway:
         began = time.monotonic()
         with self.log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cxr_pacs", "serve", "--config", str(self.config)],
+                [*self.command, "serve", "--config", str(self.config), *self.settings.arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

@@ -1,1 +1,17 @@
-"""Its presence puts this folder on the import path, so that tests share `radiographs`."""
+"""Its presence puts this folder on the import path, so that tests share `radiographs`, `peers` and so on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from postgres import PostgresServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server

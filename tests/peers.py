@@ -33,7 +33,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
 from demo.archive import Archive, StoredInstance
-from demo.gateway import Destination, Gateway, GatewaySettings, free_port
+from demo.gateway import Destination, Gateway, GatewayError, GatewaySettings, free_port
 from demo.orthanc import Orthanc, OrthancInstance
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ __all__ = [
     "Archive",
     "Destination",
     "Gateway",
+    "GatewayError",
     "GatewaySettings",
     "Orthanc",
     "OrthancInstance",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from cxr_pacs import __version__
 from cxr_pacs.cli import analyse, conformance, fetch, rerun, retry, serve, show, status, why
+from cxr_pacs.cli.sparing import Sparing
 from cxr_pacs.errors import ConfigurationError
 
 __all__ = ["main"]
@@ -56,6 +57,10 @@ def _configure_logging() -> None:
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("cxr_pacs").setLevel(logging.INFO)
+    # With a handler of ours DBOS brings none, and its lines look like all others.
+    logging.getLogger("dbos").addHandler(logging.NullHandler())
+    for library in ("dbos", "sqlalchemy.pool.impl.QueuePool"):
+        logging.getLogger(library).addFilter(Sparing())
     # These libraries quote data elements, and with them patient identity, in what they log and warn.
     for library in ("pydicom", "pynetdicom", "highdicom"):
         logging.getLogger(library).setLevel(logging.CRITICAL)

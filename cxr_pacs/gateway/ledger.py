@@ -5,15 +5,13 @@ It holds UIDs and AE titles, and no name, number or date of a patient.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cxr_pacs.errors import ConfigurationError
+from cxr_pacs.gateway.database import connect, insert_into, one_at_a_time
 from cxr_pacs.gateway.tables import delivery, instance, metadata, rerun, result, study, unmade
 from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
 
@@ -91,7 +89,14 @@ class Ledger:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        metadata.create_all(engine)
+        with engine.begin() as connection:
+            one_at_a_time(connection, "tables")
+            metadata.create_all(connection)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether processes of several hosts may work on it."""
+        return self.engine.dialect.name == "postgresql"
 
     def begin(self) -> Any:
         """Open a transaction: ``with ledger.begin() as connection``."""
@@ -99,9 +104,8 @@ class Ledger:
 
     def _insert_new(self, connection: sa.Connection, table: sa.Table, **values: Any) -> int | None:
         """Insert a row; None when a unique key is already there."""
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table).values(**values).on_conflict_do_nothing().returning(table.c.id)
-        return connection.execute(statement).scalar()
+        statement = insert_into(connection, table).values(**values).on_conflict_do_nothing()
+        return connection.execute(statement.returning(table.c.id)).scalar()
 
     def add_arrival(self, connection: sa.Connection, arrival: Arrival) -> int | None:
         """Record an instance; None when the very same data set is known already.
@@ -109,6 +113,8 @@ class Ledger:
         Another data set under a SOP Instance UID that is being read, or was, is kept and held: it is not ours
         to choose. After one that was held or skipped it is read: a site may correct what it sent.
         """
+        if self.is_shared:
+            one_at_a_time(connection, str(arrival.sop_instance_uid))
         values = asdict(arrival)
         study_uid = values.pop("study_instance_uid")
         if study_uid is not None:
@@ -341,31 +347,14 @@ def _findings(document: dict[str, Any]) -> Findings:
 def open_ledger(url: str) -> Ledger:
     """Open the database at `url` and make its tables.
 
-    SQLite is set to WAL and ``synchronous=FULL``: what was committed survives a power failure. Its file is
-    made readable by its owner only.
-
     Raises
     ------
     ConfigurationError
         When the database cannot be opened.
     """
     try:
-        parsed = sa.make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            if parsed.database:
-                os.close(os.open(Path(parsed.database), os.O_RDWR | os.O_CREAT, 0o600))
-            engine = sa.create_engine(parsed, hide_parameters=True)
-            sa.event.listen(engine, "connect", _configure_sqlite)
-        else:
-            engine = sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
-        return Ledger(engine)
+        return Ledger(connect(url))
     except (OSError, ImportError, sa.exc.SQLAlchemyError) as error:
         # SQLAlchemy adds a line with an address of its own.
         reason = str(error).partition("\n")[0]
         raise ConfigurationError(f"database.url: cannot open the ledger: {reason}") from error
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = "IMMEDIATE"
-    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from dbos import DBOSClient, DBOSPortableJSONSerializer
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 
-__all__ = ["APPLICATION", "APPLICATION_VERSION", "Queue"]
+__all__ = ["APPLICATION", "APPLICATION_VERSION", "FATAL_DISPATCHES", "Queue"]
 
 # Never derived from code, or work of an older process would wait for ever; see docs/adr/0002.
 APPLICATION = "cxr-pacs"
 APPLICATION_VERSION = "flow-1"
 _LIVE = ["PENDING", "ENQUEUED", "DELAYED"]
+# A workflow that was begun so often, each time in a process that ended before it, is not begun again.
+FATAL_DISPATCHES = 20
 
 
 class Queue:
@@ -25,16 +28,26 @@ class Queue:
     """
 
     def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
         self._client = DBOSClient(
             system_database_engine=engine,
             serializer=DBOSPortableJSONSerializer(),
             application_name=APPLICATION,
             lazy=True,
+            retry_connection_errors=False,
         )
+
+    def prepare(self) -> None:
+        """Make the tables of DBOS where they are missing, for a process that enqueues only."""
+        DBOS.migrate(self._engine.url.render_as_string(hide_password=False))
 
     def close(self) -> None:
         """Let go of the database."""
         self._client.destroy()
+
+    def schedule_analysis(self, connection: sa.Connection, instance_id: int) -> None:
+        """Enqueue the analysis of an instance in the transaction that records it."""
+        self.enqueue(connection, "analyse", instance_id, 1)
 
     def enqueue(
         self,
@@ -70,8 +83,28 @@ class Queue:
         parts = (status.workflow_id.split(":") for status in found)
         return {(name, row) for name, row in (part[:2] for part in parts if len(part) == 3)}
 
+    def running(self, executor: str) -> dict[str, str | None]:
+        """Give the id of every workflow that the process `executor` took and has not ended, and its queue."""
+        found = self._client.list_workflows(
+            status="PENDING", executor_id=executor, load_input=False, load_output=False
+        )
+        return {status.workflow_id: status.queue_name for status in found}
+
+    def resume(self, workflows: Mapping[str, str | None]) -> None:
+        """Enqueue again what `running` gave; who was executing it owns it no more."""
+        for queue_name in set(workflows.values()):
+            ids = [workflow_id for workflow_id, queue in workflows.items() if queue == queue_name]
+            self._client.resume_workflows(ids, queue_name=queue_name)
+
     def attempts(self, name: str, row_id: int) -> int:
         """Give the number of the last attempt of `name` on row `row_id` that was enqueued; 0 for none."""
         prefix = f"{name}:{row_id}:"
         found = self._client.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
         return max((int(status.workflow_id.rpartition(":")[2]) for status in found), default=0)
+
+    def exhausted(self, name: str, row_id: int, attempt: int) -> bool:
+        """Whether the process ended so often during this attempt that it is not begun again."""
+        known = self._client.list_workflows(
+            workflow_ids=[f"{name}:{row_id}:{attempt}"], load_input=False, load_output=False
+        )
+        return any(status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED" for status in known)

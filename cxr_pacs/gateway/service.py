@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from enum import StrEnum
 
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -18,15 +19,18 @@ from cxr_pacs import __version__, dimse
 from cxr_pacs.gateway.fetch_schedule import FetchSchedule
 from cxr_pacs.gateway.fetching import Fetcher
 from cxr_pacs.gateway.intake import Intake
-from cxr_pacs.gateway.ledger import open_ledger
+from cxr_pacs.gateway.ledger import Ledger, open_ledger
+from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.reading import Reader
 from cxr_pacs.gateway.spool import Spool
+from cxr_pacs.gateway.study import hasten_reports
+from cxr_pacs.gateway.takeover import Presence, local_names
 from cxr_pacs.gateway.workflow import StudyWorkflows, Surroundings
 from cxr_pacs.inference import Engine, bundled, load_bundle, load_engine
 from cxr_pacs.radiograph import decodable_transfer_syntaxes
 from cxr_pacs.settings import DicomSettings, Settings
 
-__all__ = ["Gateway", "offered_services", "open_engine", "storage_classes", "storage_service"]
+__all__ = ["Gateway", "Role", "offered_services", "open_engine", "storage_classes", "storage_service"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,8 @@ logger = logging.getLogger(__name__)
 # does not answer ends by its own time-outs; the spool stays locked until then.
 ASSOCIATION_GRACE = 10.0
 WORKFLOW_GRACE = 120.0
+# Under this name works who works alone, on SQLite.
+ONLY_EXECUTOR = "gateway"
 
 
 def open_engine(settings: Settings) -> Engine:
@@ -67,51 +73,77 @@ def offered_services(storage: dimse.Service) -> tuple[dimse.Service, ...]:
     return dimse.verification_scp(), storage
 
 
+class Role(StrEnum):
+    """What a process does; any number of each may share a PostgreSQL and a spool."""
+
+    ALL = "all"
+    RECEIVER = "receiver"
+    WORKER = "worker"
+
+    @property
+    def receives(self) -> bool:
+        """Whether it listens."""
+        return self is not Role.WORKER
+
+    @property
+    def works(self) -> bool:
+        """Whether it analyses, reports and delivers."""
+        return self is not Role.RECEIVER
+
+
 class Gateway:
-    """Receives, analyses, reports and delivers, from `start` to `stop`.
+    """Receives, analyses, reports and delivers, as far as its role goes, from `start` to `stop`.
 
     Parameters
     ----------
     settings : Settings
         What the site set.
-    engine : Engine
-        Loaded and warm; see `open_engine`.
+    engine : Engine or None
+        Loaded and warm, see `open_engine`; None for a receiver, which does nothing with what it received.
+    role : Role
+        What this process does.
+    on_lost : callable
+        Called when another living process has this one's name, so that this one must end.
     """
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine | None,
+        role: Role = Role.ALL,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._engine = engine
+        self._role = role
+        self._on_lost = on_lost
         self._on_stop = ExitStack()
 
     def start(self) -> None:
         """Take up earlier work, then listen. ConfigurationError names what the site must mend."""
         with ExitStack() as undo:
             spool = Spool(self._settings.spool.path)
-            undo.enter_context(spool.exclusive())
             ledger = open_ledger(self._settings.database_url)
             undo.callback(ledger.engine.dispose)
-            workflows = StudyWorkflows(
-                Surroundings(
+            name = undo.enter_context(spool.place(local_names()))
+            queue = Queue(ledger.engine)
+            undo.callback(queue.close)
+            self._announce()
+            if self._engine is None:
+                queue.prepare()
+            else:
+                around = Surroundings(
                     settings=self._settings,
                     ledger=ledger,
                     spool=spool,
                     reader=Reader(self._settings, self._engine),
+                    queue=queue,
+                    executor=name if ledger.is_shared else ONLY_EXECUTOR,
                     clock=time.time,
                 )
-            )
-            workflows.start()
-            undo.callback(workflows.stop, WORKFLOW_GRACE)
-            intake = Intake(ledger, spool, workflows.schedule_analysis, time.time)
-            storage = storage_service(self._settings.dicom, intake.receive, workflows.hasten_reports)
-            listener = self._listener(storage, intake.refuse_context)
-            self._announce()
-            listener.start()
-            undo.callback(listener.stop, ASSOCIATION_GRACE)
-            if self._settings.archive and self._settings.fetch.every:
-                fetcher = Fetcher(self._settings, ledger, storage)
-                looks = FetchSchedule(fetcher, self._settings, ledger, time.time)
-                looks.start()
-                undo.callback(looks.stop, ASSOCIATION_GRACE)
+                self._work(around, undo)
+            if self._role.receives:
+                self._listen(Intake(ledger, spool, queue.schedule_analysis, time.time), ledger, queue, undo)
             self._on_stop = undo.pop_all()
 
     def stop(self) -> None:
@@ -119,17 +151,44 @@ class Gateway:
         self._on_stop.close()
 
     def _announce(self) -> None:
+        logger.info("cxr-pacs %s, role %s", __version__, self._role)
+        logger.info("spool %s", self._settings.spool.path.absolute())
+        if self._engine is None:
+            return
         model = self._engine.identity
-        logger.info(
-            "cxr-pacs %s, model %s %s (%s)", __version__, model.name, model.version, model.digest[:12]
-        )
+        logger.info("model %s %s (%s)", model.name, model.version, model.digest[:12])
         if not self._engine.claims:
             logger.warning("the model claims no class for any patient: reports will hold no score")
-        logger.info("spool %s", self._settings.spool.path.absolute())
         for destination in self._settings.destination:
             logger.info("destination %s: %s", destination.name, destination.ae_title)
         if not self._settings.destination:
             logger.warning("no destination: results stay in the spool")
+
+    def _work(self, around: Surroundings, undo: ExitStack) -> None:
+        if around.ledger.is_shared:
+            presence = Presence(around.ledger.engine, around.queue, around.executor, self._on_lost)
+            presence.start()
+            undo.callback(presence.stop)
+        else:
+            undo.enter_context(around.spool.exclusive())
+        workflows = StudyWorkflows(around)
+        workflows.start()
+        undo.callback(workflows.stop, WORKFLOW_GRACE)
+
+    def _listen(self, intake: Intake, ledger: Ledger, queue: Queue, undo: ExitStack) -> None:
+        study = self._settings.study
+        storage = storage_service(
+            self._settings.dicom,
+            intake.receive,
+            lambda uids: hasten_reports(ledger, queue, study, uids, time.time()),
+        )
+        listener = self._listener(storage, intake.refuse_context)
+        listener.start()
+        undo.callback(listener.stop, ASSOCIATION_GRACE)
+        if self._settings.archive and self._settings.fetch.every:
+            looks = FetchSchedule(Fetcher(self._settings, ledger, storage), self._settings, ledger, time.time)
+            looks.start()
+            undo.callback(looks.stop, ASSOCIATION_GRACE)
 
     def _listener(
         self, storage: dimse.Service, refuse_context: Callable[[dimse.RefusedContext], None]

@@ -3,8 +3,8 @@
 ::
 
     spool/
-      lock            held by the one gateway that uses the folder
-      incoming/       being written; swept at start
+      lock            held by the one gateway that works on an SQLite ledger
+      incoming/NAME/  being written by the process that holds NAME.lock; swept when that lock is taken
       originals/ab/   received files, named by the SHA-256 of their data set
       results/ab/     our objects, named by their SOP Instance UID
 """
@@ -15,7 +15,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,18 +44,37 @@ class Spool:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the folder against a second gateway; ConfigurationError when one is there.
-
-        What an earlier process left half written in ``incoming/`` is removed.
-        """
-        with (self.root / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConfigurationError(f"spool.path: another gateway is using {self.root}") from error
-            for leftover in self._incoming.iterdir():
-                leftover.unlink()
+        """Hold the folder against a second gateway that works; ConfigurationError when one is there."""
+        with _locked(self.root / "lock") as held:
+            if not held:
+                raise ConfigurationError(
+                    f"spool.path: another gateway is using {self.root}; "
+                    "several that work need a database.url of PostgreSQL"
+                )
             yield
+
+    @contextmanager
+    def place(self, names: Iterable[str]) -> Iterator[str]:
+        """Take the first of `names` that no living process holds, and write in a folder of that name.
+
+        What an earlier holder of the name left half written there is removed. A name is free again when its
+        process ends, however it ends.
+
+        Raises
+        ------
+        ConfigurationError
+            All of them are held.
+        """
+        for name in names:
+            with _locked(self.root / "incoming" / f"{name}.lock") as held:
+                if held:
+                    self._incoming = self.root / "incoming" / name
+                    self._incoming.mkdir(mode=0o700, exist_ok=True)
+                    for leftover in self._incoming.iterdir():
+                        leftover.unlink()
+                    yield name
+                    return
+        raise ConfigurationError(f"spool.path: too many processes of this host use {self.root}")
 
     def keep_original(self, digest: str, part10: bytes) -> str:
         """Store a received file; returns its path relative to the spool."""
@@ -94,6 +113,18 @@ class Spool:
         except OSError as error:
             raise SpoolUnavailable(f"the spool did not take a file: {error.strerror}") from error
         return relative
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Try to hold a lock that ends with the process; False when another process holds it."""
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _sync(folder: Path) -> None:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 __all__ = [
     "delivery",
     "earlier_reading",
+    "executor",
     "fetched",
     "instance",
     "metadata",
@@ -15,6 +16,7 @@ __all__ = [
     "result",
     "study",
     "superseded",
+    "trial",
     "unmade",
 ]
 
@@ -125,4 +127,20 @@ fetched = sa.Table(
     metadata,
     sa.Column("archive", sa.String(64), primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
+)
+# An analysis that began. Its row goes when it ends, well or badly: what stays counts the processes that ended
+# first.
+trial = sa.Table(
+    "trial",
+    metadata,
+    sa.Column("instance_id", sa.ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("begun", sa.Integer, nullable=False),
+)
+# A process that executes workflows beside others; on PostgreSQL only.
+executor = sa.Table(
+    "executor",
+    metadata,
+    sa.Column("id", sa.String(255), primary_key=True),  # the same after a restart
+    sa.Column("life", sa.String(32), nullable=False),  # drawn by each process for itself
+    sa.Column("seen_at", sa.Float, nullable=False),  # by the database's clock
 )

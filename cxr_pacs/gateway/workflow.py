@@ -27,7 +27,7 @@ from cxr_pacs.errors import EvidenceError, TransientError, kind_and_place
 from cxr_pacs.gateway.delivery import Courier, backoff
 from cxr_pacs.gateway.documents import KINDS, Writer
 from cxr_pacs.gateway.ledger import InstanceRow, Ledger, MadeObject
-from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, Queue
+from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, FATAL_DISPATCHES, Queue
 from cxr_pacs.gateway.reading import Reader
 from cxr_pacs.gateway.rerun import (
     close_reruns,
@@ -38,15 +38,18 @@ from cxr_pacs.gateway.rerun import (
     superseded_results,
 )
 from cxr_pacs.gateway.spool import Spool
-from cxr_pacs.gateway.study import hasten_reports, until_due
+from cxr_pacs.gateway.study import until_due
+from cxr_pacs.gateway.sweep import Sweep
+from cxr_pacs.gateway.trials import ANALYSES_AT_ONCE, FATAL_TRIALS, Trials
 from cxr_pacs.settings import Settings
 
 __all__ = ["StudyWorkflows", "Surroundings"]
 
 logger = logging.getLogger(__name__)
 
-EXECUTOR = "gateway"
-POLL_SECONDS = 0.05
+# Idle, each poll of a queue costs about 2 ms of a processor.
+POLL_SECONDS = 0.2
+DELIVERY_POLL_SECONDS = 0.1
 # To each destination.
 DELIVERIES_AT_ONCE = 2
 # An analysis that fails in a way that nobody foresaw is tried this often before the instance is held.
@@ -55,12 +58,14 @@ UNFORESEEN_ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the workflows work with."""
+    """What the workflows work with; `executor` names this process among those that do."""
 
     settings: Settings
     ledger: Ledger
     spool: Spool
     reader: Reader
+    queue: Queue
+    executor: str
     clock: Callable[[], float]
 
 
@@ -81,7 +86,13 @@ class StudyWorkflows:
         self._writer = Writer(around.reader, around.spool)
         self._clock = around.clock
         self._courier = Courier(around.settings)
-        self._queue = Queue(around.ledger.engine)
+        self._queue = around.queue
+        self._executor = around.executor
+        self._trials = Trials(around.ledger)
+        self._at_work: set[str] = set()
+        self._sweep = Sweep(
+            around.ledger, self._queue, self._executor, lambda: frozenset(self._at_work), around.clock
+        )
 
     def start(self) -> None:
         """Take up what an earlier process left, then work until `stop`."""
@@ -89,7 +100,7 @@ class StudyWorkflows:
             config={
                 "name": APPLICATION,
                 "application_version": APPLICATION_VERSION,
-                "executor_id": EXECUTOR,
+                "executor_id": self._executor,
                 "system_database_url": self._settings.database_url,
                 "system_database_engine": self._ledger.engine,
                 "serializer": DBOSPortableJSONSerializer(),
@@ -97,82 +108,80 @@ class StudyWorkflows:
             }
         )
         for action in (self._analyse, self._report, self._deliver):
+            name = action.__name__.lstrip("_")
             # DBOS marks the function that it is given, which a bound method does not allow.
-            DBOS.workflow(name=action.__name__.lstrip("_"))(functools.partial(action))
+            DBOS.workflow(name=name, max_recovery_attempts=FATAL_DISPATCHES - 1)(
+                functools.partial(self._at_work_on, name, action)
+            )
         DBOS.launch()
-        DBOS.register_queue("analyse", worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
+        DBOS.register_queue("analyse", worker_concurrency=ANALYSES_AT_ONCE, polling_interval_sec=POLL_SECONDS)
         DBOS.register_queue("report", worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
         # Partitioned by destination: one that is down takes no slot from another.
         DBOS.register_queue(
-            "deliver", partition_worker_concurrency=DELIVERIES_AT_ONCE, polling_interval_sec=POLL_SECONDS
+            "deliver",
+            partition_worker_concurrency=DELIVERIES_AT_ONCE,
+            polling_interval_sec=DELIVERY_POLL_SECONDS,
         )
-        self._take_up()
+        self._sweep.start()
 
     def stop(self, grace: float) -> None:
         """Give running workflows `grace` seconds to end; what is left stays in the ledger."""
+        self._sweep.stop()
         DBOS.destroy(workflow_completion_timeout_sec=int(grace), destroy_registry=True)
-        self._queue.close()
 
-    def schedule_analysis(self, connection: sa.Connection, instance_id: int) -> None:
-        """Enqueue the analysis of an instance in the transaction that records it."""
-        self._queue.enqueue(connection, "analyse", instance_id, 1)
-
-    def hasten_reports(self, sop_instance_uids: tuple[str, ...]) -> None:
-        """Report sooner what an association brought, now that it is released."""
-        hasten_reports(self._ledger, self._queue, self._settings.study, sop_instance_uids, self._clock())
-
-    def _take_up(self) -> None:
-        """Enqueue what no live workflow acts on: an error at the worst moment may have ended one."""
-        live = self._queue.live()
-        with self._ledger.begin() as connection:
-            for name, row_ids in self._ledger.unfinished(connection).items():
-                for row_id in row_ids:
-                    if (name, str(row_id)) not in live:
-                        self._take_up_row(connection, name, row_id)
-
-    def _take_up_row(self, connection: sa.Connection, name: str, row_id: int) -> None:
-        partition = self._ledger.delivery(connection, row_id).destination if name == "deliver" else None
-        logger.warning("%s %d has no live workflow: taken up", name, row_id)
-        attempt = self._queue.attempts(name, row_id) + 1
-        self._queue.enqueue(connection, name, row_id, attempt, partition=partition)
+    def _at_work_on(self, name: str, action: Callable[[int, int], str], row_id: int, attempt: int) -> str:
+        workflow_id = f"{name}:{row_id}:{attempt}"
+        self._at_work.add(workflow_id)
+        try:
+            return action(row_id, attempt)
+        finally:
+            self._at_work.discard(workflow_id)
 
     # -- analyse --
 
     def _analyse(self, instance_id: int, attempt: int) -> str:
         try:
-            return self._analyse_instance(instance_id)
+            with self._ledger.begin() as connection:
+                row = self._ledger.instance(connection, instance_id)
+            if row.decision is not None:
+                return row.decision
+            with self._trials.of(instance_id) as deaths:
+                if deaths >= FATAL_TRIALS:
+                    return self._hold(instance_id, f"Its analysis ended the process {deaths} times.")
+                return self._analyse_instance(row)
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the instance is not lost
             where = kind_and_place(error)
             passing = isinstance(error, (TransientError, OSError, sa.exc.SQLAlchemyError))
         logger.error("analysis of instance %d, attempt %d: %s", instance_id, attempt, where)
         with self._ledger.begin() as connection:
             tried = attempt - (earlier_attempts(connection, instance_id) or 0)
-            if passing or tried < UNFORESEEN_ATTEMPTS:
-                delay = backoff(self._settings.delivery, tried)
-                self._queue.enqueue(connection, "analyse", instance_id, attempt + 1, delay=delay)
-                return "again"
-            self._ledger.decide(
-                connection,
-                instance_id,
-                decision="hold",
-                rung="failure",
-                reason=f"The analysis failed {tried} times: {where}.",
-            )
+        if not passing and tried >= UNFORESEEN_ATTEMPTS:
+            return self._hold(instance_id, f"The analysis failed {tried} times: {where}.")
+        with self._ledger.begin() as connection:
+            self._trials.end(connection, instance_id)
+            delay = backoff(self._settings.delivery, tried)
+            self._queue.enqueue(connection, "analyse", instance_id, attempt + 1, delay=delay)
+        return "again"
+
+    def _hold(self, instance_id: int, reason: str) -> str:
+        logger.error("instance %d: hold (failure) %s", instance_id, reason)
+        with self._ledger.begin() as connection:
+            self._trials.end(connection, instance_id)
+            self._ledger.decide(connection, instance_id, decision="hold", rung="failure", reason=reason)
             self._schedule_report(connection, instance_id)
         return "hold"
 
-    def _analyse_instance(self, instance_id: int) -> str:
+    def _analyse_instance(self, row: InstanceRow) -> str:
+        instance_id = row.id
         with self._ledger.begin() as connection:
-            row = self._ledger.instance(connection, instance_id)
             made_at = reading_time(connection, [row])
-        if row.decision is not None:
-            return row.decision
         reading = self._reader.read(self._spool.path(row.file), made_at)
         decision = reading.decision
         # There is none where every class is withheld: the report alone says so.
         pictures = () if reading.heatmap is None else (reading.heatmap, *reading.beside.objects)
         made = [self._keep(picture, row.study_id, instance_id=instance_id) for picture in pictures]
         with self._ledger.begin() as connection:
+            self._trials.end(connection, instance_id)
             first = self._ledger.decide(
                 connection,
                 instance_id,

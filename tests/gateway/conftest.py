@@ -20,12 +20,27 @@ def archive(tmp_path):
 
 
 @pytest.fixture
-def make_settings(tmp_path):
+def database_url():
+    """The ledger's; empty for SQLite in the spool. A module may ask for `on_both_databases` instead."""
+    return ""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def on_both_databases(request):
+    """URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return ""
+    return request.getfixturevalue("postgres_server").new_database()
+
+
+@pytest.fixture
+def make_settings(tmp_path, database_url):
     def make(*peers, quiet_period=0.0, **delivery):
         return Settings.model_validate(
             {
                 "dicom": {"port": free_port()},
                 "spool": {"path": tmp_path / "spool"},
+                "database": {"url": database_url},
                 "study": {"quiet_period": quiet_period},
                 "delivery": {"first_retry": 0.2, "longest_retry": 0.5} | delivery,
                 "destination": [

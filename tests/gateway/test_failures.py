@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 
 import pytest
 import sqlalchemy as sa
 from bright_engine import BrightEngine
+from dbos._sys_db import SystemDatabase
 from peers import eventually, send
 from radiographs import make_radiograph, synthetic_chest
 from test_journey import DEADLINE, modalities, table
@@ -105,6 +107,28 @@ def test_work_whose_workflow_ended_too_early_is_taken_up(run, archive, make_sett
     gateway.start()
     archive.wait_for(lambda held: len(held) == 2, timeout=DEADLINE)
     gateway.stop()
+
+
+def test_a_workflow_whose_end_cannot_be_recorded_is_begun_again(run, archive, monkeypatch):
+    """No database, of all moments: neither the failure nor its end can be written down."""
+    monkeypatch.setattr("cxr_pacs.gateway.sweep.SWEEP_SECONDS", 0.3)
+    told = threading.Event()
+
+    def lost(*_, **__):
+        raise sa.exc.OperationalError("commit", {}, OSError("no database"))
+
+    def unrecorded(*_, **__):
+        told.set()
+        lost()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Ledger, "decide", lost)
+        broken.setattr("cxr_pacs.gateway.workflow.backoff", lost)
+        broken.setattr(SystemDatabase, "update_workflow_outcome", unrecorded)
+        settings = run(BrightEngine())
+        send(dark_and_bright()[1:], settings.dicom.port)
+        assert told.wait(DEADLINE)
+    archive.wait_for(lambda held: len(held) == 2, timeout=DEADLINE)
 
 
 def workflow_states(settings):

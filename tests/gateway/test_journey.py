@@ -25,6 +25,11 @@ from cxr_pacs.gateway.ledger import open_ledger
 DEADLINE = 30
 
 
+@pytest.fixture
+def database_url(on_both_databases):
+    return on_both_databases
+
+
 def table(settings, name):
     engine = open_ledger(settings.database_url).engine
     query = sa.text(f"SELECT * FROM {name} ORDER BY id")  # noqa: S608  a name of this file's

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import sqlalchemy as sa
 from bright_engine import BrightEngine
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy import zeros
 
@@ -38,36 +39,41 @@ arrivals = st.builds(
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def ledger(tmp_path, on_both_databases):
+    opened = open_ledger(on_both_databases or f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def sqlite_ledger(tmp_path):
     opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     yield opened
     opened.engine.dispose()
 
 
 @given(st.lists(arrivals, max_size=25))
-@settings(max_examples=40, deadline=None)
-def test_each_data_set_has_one_row_and_each_uid_one_that_is_read(received):
-    with TemporaryDirectory() as folder:
-        ledger = open_ledger(f"sqlite:///{Path(folder) / 'l.sqlite'}")
-        first_of_uid = {}
-        seen = set()
-        latest = {}
-        with ledger.begin() as connection:
-            for arrival in received:
-                row = ledger.add_arrival(connection, arrival)
-                assert (row is None) == (arrival.digest in seen)
-                seen.add(arrival.digest)
-                if row is not None:
-                    first = first_of_uid.setdefault(arrival.sop_instance_uid, arrival.digest)
-                    waits = ledger.decision(connection, row) == (None, None)
-                    assert waits == (first == arrival.digest)
-                    study = ledger.instance(connection, row).study_id
-                    if first == arrival.digest:
-                        times = latest.setdefault(study, [])
-                        times.append(arrival.received_at)
-                    newest = sa.select(study_table.c.last_arrival).where(study_table.c.id == study)
-                    assert connection.execute(newest).scalar_one() == max(latest[study])
-        ledger.engine.dispose()
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_each_data_set_has_one_row_and_each_uid_one_that_is_read(ledger, received):
+    first_of_uid = {}
+    seen = set()
+    latest = {}
+    with ledger.engine.connect() as connection:
+        for arrival in received:
+            row = ledger.add_arrival(connection, arrival)
+            assert (row is None) == (arrival.digest in seen)
+            seen.add(arrival.digest)
+            if row is not None:
+                first = first_of_uid.setdefault(arrival.sop_instance_uid, arrival.digest)
+                waits = ledger.decision(connection, row) == (None, None)
+                assert waits == (first == arrival.digest)
+                study = ledger.instance(connection, row).study_id
+                if first == arrival.digest:
+                    times = latest.setdefault(study, [])
+                    times.append(arrival.received_at)
+                newest = sa.select(study_table.c.last_arrival).where(study_table.c.id == study)
+                assert connection.execute(newest).scalar_one() == max(latest[study])
+        connection.rollback()
 
 
 def arrive(ledger, connection, **more):
@@ -134,6 +140,38 @@ def test_an_object_is_owed_once_to_each_destination(ledger):
         assert ledger.delivery(connection, owed).state == "delivered"
 
 
+def test_two_receivers_read_one_of_two_contents_under_one_uid(ledger):
+    """Both arrive before either is committed."""
+    contents = [
+        Arrival(
+            digest=digest,
+            source="A",
+            received_at=1.0,
+            study_instance_uid=f"1.{digest}",
+            sop_instance_uid="1.9",
+            file="f",
+        )
+        for digest in ("1", "2")
+    ]
+    together = threading.Barrier(2)
+
+    def receive(arrival):
+        with ledger.begin() as connection:
+            together.wait(30)
+            row = ledger.add_arrival(connection, arrival)
+            return ledger.decision(connection, row)[0]
+
+    with ThreadPoolExecutor(2) as receivers:
+        assert set(receivers.map(receive, contents)) == {None, "hold"}
+
+
+def test_processes_that_start_together_make_the_tables_once(tmp_path, on_both_databases):
+    url = on_both_databases or f"sqlite:///{tmp_path / 'new.sqlite'}"
+    with ThreadPoolExecutor(4) as starters:
+        for opened in starters.map(open_ledger, [url] * 4):
+            opened.engine.dispose()
+
+
 def test_a_transaction_that_fails_leaves_nothing(ledger):
     with ledger.engine.connect() as connection:
         arrive(ledger, connection)
@@ -142,8 +180,8 @@ def test_a_transaction_that_fails_leaves_nothing(ledger):
         assert arrive(ledger, connection) is not None
 
 
-def test_the_file_is_its_owners_alone(ledger):
-    path = Path(ledger.engine.url.database)
+def test_the_file_is_its_owners_alone(sqlite_ledger):
+    path = Path(sqlite_ledger.engine.url.database)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

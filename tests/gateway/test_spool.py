@@ -29,11 +29,26 @@ def test_a_second_gateway_is_refused(tmp_path):
         pass
 
 
-def test_what_was_half_written_is_swept(tmp_path):
+def test_each_process_has_a_name_of_its_own_until_it_ends(tmp_path):
+    names = ("host-0", "host-1")
+    with Spool(tmp_path).place(names) as first:
+        with Spool(tmp_path).place(names) as second:
+            assert (first, second) == names
+            with pytest.raises(ConfigurationError, match="too many"):
+                Spool(tmp_path).place(names).__enter__()
+        with Spool(tmp_path).place(names) as third:
+            assert third == second
+
+
+def test_what_a_predecessor_left_half_written_is_swept_and_nothing_of_another(tmp_path):
+    for name in ("mine", "other"):
+        with Spool(tmp_path).place([name]):
+            (tmp_path / "incoming" / name / "half").write_bytes(b"x")
     spool = Spool(tmp_path)
-    (spool.root / "incoming" / "half").write_bytes(b"x")
-    with spool.exclusive():
-        assert list((spool.root / "incoming").iterdir()) == []
+    with spool.place(["mine"]):
+        spool.keep_original("ab" * 32, b"content")
+        assert [path.name for path in (tmp_path / "incoming").glob("*/*")] == ["half"]
+        assert (tmp_path / "incoming" / "other" / "half").exists()
 
 
 def test_a_disk_that_takes_nothing_is_a_transient_error(tmp_path):

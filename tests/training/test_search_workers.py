@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 from packed_films import packed_films
-from postgres import postgres
+from postgres import PostgresServer
 
 from training.packed import write_packed
 from training.search import open_storage
@@ -27,8 +27,8 @@ def storage(request, tmp_path):
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/search.db"
     else:
-        with postgres() as url:
-            yield url
+        with PostgresServer() as server:
+            yield server.new_database()
 
 
 def start(die_at: int, options: list[str], log: Path, *, gated: bool) -> subprocess.Popen[bytes]:

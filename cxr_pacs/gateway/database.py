@@ -1,0 +1,68 @@
+"""The two databases under the ledger: how each is opened, and what it says in its own words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+__all__ = ["connect", "insert_into", "one_at_a_time"]
+
+# Of libpq, in seconds; the last one in milliseconds. A server that is gone is an error within half a minute.
+_TIMEOUTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "connect_timeout": "10",
+        "keepalives_idle": "10",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+        "tcp_user_timeout": "25000",
+    }
+)
+
+
+def connect(url: str) -> sa.Engine:
+    """Make the engine of the database at `url`.
+
+    SQLite is set to WAL and ``synchronous=FULL``: what was committed survives a power failure. Its file is
+    made readable by its owner only. PostgreSQL gets time-outs where the URL sets none.
+
+    Raises
+    ------
+    OSError, ImportError, SQLAlchemyError
+        When there can be none.
+    """
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database:
+            os.close(os.open(Path(parsed.database), os.O_RDWR | os.O_CREAT, 0o600))
+        engine = sa.create_engine(parsed, hide_parameters=True)
+        sa.event.listen(engine, "connect", _configure_sqlite)
+        return engine
+    if parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg", query={**_TIMEOUTS, **parsed.query})
+    return sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+
+
+def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
+    """Give the INSERT of the connection's database, which has ON CONFLICT."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
+
+
+def one_at_a_time(connection: sa.Connection, what: str) -> None:
+    """Wait for the end of every other transaction that says the same; on SQLite of every one that writes."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(what, 0))))
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = "IMMEDIATE"
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
