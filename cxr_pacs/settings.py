@@ -10,55 +10,48 @@ import uuid
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from cxr_pacs import __version__
 from cxr_pacs.errors import SettingsError
+from cxr_pacs.sending import (
+    DESTINATION_KINDS,
+    DeliverySettings,
+    DestinationSettings,
+    DicomDestination,
+    FolderDestination,
+    RouteSettings,
+    WebDestination,
+    wrong_routes,
+)
+from cxr_pacs.setting_types import AETitle, Port, Seconds, Table
 
 __all__ = [
     "ArchiveSettings",
     "DatabaseSettings",
     "DeliverySettings",
     "DestinationSettings",
+    "DicomDestination",
     "DicomSettings",
     "EngineSettings",
     "EvidenceSettings",
     "FetchSettings",
+    "FolderDestination",
     "HeatmapSettings",
     "ModelSettings",
     "ObjectsSettings",
+    "RouteSettings",
     "Settings",
     "SiteSettings",
     "SpoolSettings",
     "StudySettings",
+    "WebDestination",
     "load_settings",
     "parse_settings",
 ]
 
 
-def _ae_title(value: str) -> str:
-    """PS3.5 6.2, VR AE: 1 to 16 characters of the default repertoire, no backslash, no control character."""
-    if (
-        not value.strip()
-        or len(value) > 16
-        or not value.isascii()
-        or not value.isprintable()
-        or "\\" in value
-    ):
-        raise ValueError("an AE title has 1 to 16 printable ASCII characters, no backslash, and is not blank")
-    return value.strip()
-
-
-AETitle = Annotated[str, AfterValidator(_ae_title)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class DicomSettings(_Table):
+class DicomSettings(Table):
     """``[dicom]``: the gateway as an application entity."""
 
     ae_title: AETitle = "CXRPACS"
@@ -69,40 +62,40 @@ class DicomSettings(_Table):
     accept_for_processing: bool = False
 
 
-class SpoolSettings(_Table):
+class SpoolSettings(Table):
     """``[spool]``: where files wait."""
 
     path: Annotated[Path, Field(strict=False)] = Path("spool")
 
 
-class DatabaseSettings(_Table):
+class DatabaseSettings(Table):
     """``[database]``: the ledger; empty means ``ledger.sqlite`` in the spool."""
 
     url: str = ""
 
 
-class StudySettings(_Table):
+class StudySettings(Table):
     """``[study]``: when a study is complete enough to report."""
 
     quiet_period: Seconds = 5.0
-    quiet_period_of: dict[AETitle, Seconds] = {}
+    quiet_period_of: dict[AETitle, Seconds] = Field(default_factory=dict)
     after_release: Seconds = 2.0
     longest_wait: Seconds = 300.0
 
 
-class ModelSettings(_Table):
+class ModelSettings(Table):
     """``[model]``: which bundle reads."""
 
     bundle: str = "covid-pneumonia-resnet50"
 
 
-class EngineSettings(_Table):
+class EngineSettings(Table):
     """``[engine]``: on what the model runs."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|gpu:\d+)$")] = "auto"
 
 
-class SiteSettings(_Table):
+class SiteSettings(Table):
     """``[site]``: what makes this site's output its own."""
 
     uid_namespace: Annotated[uuid.UUID, Field(strict=False)] = uuid.UUID(
@@ -110,13 +103,13 @@ class SiteSettings(_Table):
     )
 
 
-class EvidenceSettings(_Table):
+class EvidenceSettings(Table):
     """``[evidence]``: how report and heatmap are written."""
 
     language: Literal["en", "es"] = "en"
 
 
-class HeatmapSettings(_Table):
+class HeatmapSettings(Table):
     """``[heatmap]``: how the heatmap picture is drawn and encoded."""
 
     size: Literal["1024", "source"] = "1024"
@@ -124,7 +117,7 @@ class HeatmapSettings(_Table):
     second_without_text: bool = False
 
 
-class ObjectsSettings(_Table):
+class ObjectsSettings(Table):
     """``[objects]``: what is made beside report and heatmap."""
 
     segmentation: bool = False
@@ -133,24 +126,7 @@ class ObjectsSettings(_Table):
     plain_report: bool = False
 
 
-class DeliverySettings(_Table):
-    """``[delivery]``: the pace of retries, in seconds."""
-
-    first_retry: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
-    longest_retry: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
-    give_up_after: Seconds = 7 * 86400.0
-
-
-class DestinationSettings(_Table):
-    """``[[destination]]``: a storage SCP that gets the results."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-    ae_title: AETitle
-    host: str
-    port: Port
-
-
-class FetchSettings(_Table):
+class FetchSettings(Table):
     """``[fetch]``: which studies of the archives are asked for, and how often."""
 
     every: Seconds = 0.0
@@ -162,7 +138,7 @@ class FetchSettings(_Table):
     patience: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
 
 
-class ArchiveSettings(_Table):
+class ArchiveSettings(Table):
     """``[[archive]]``: a PACS that is asked for what was missed."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -172,7 +148,7 @@ class ArchiveSettings(_Table):
     method: Literal["get", "move"] = "get"
 
 
-class Settings(_Table):
+class Settings(Table):
     """Everything that a site may set; see ``config/default.toml`` for the meaning of each key."""
 
     dicom: DicomSettings = DicomSettings()
@@ -189,6 +165,7 @@ class Settings(_Table):
     fetch: FetchSettings = FetchSettings()
     destination: tuple[DestinationSettings, ...] = Field(default=(), strict=False)
     archive: tuple[ArchiveSettings, ...] = Field(default=(), strict=False)
+    route: tuple[RouteSettings, ...] = Field(default=(), strict=False)
 
     @property
     def database_url(self) -> str:
@@ -206,13 +183,15 @@ class Settings(_Table):
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
-_REPEATED: dict[str, Any] = {"destination": DestinationSettings, "archive": ArchiveSettings}
+_REPEATED: dict[str, Any] = {"archive": ArchiveSettings, "route": RouteSettings}
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     """Name the keys of the table that holds the last key of `location`."""
     model: Any = Settings
     for key in location[:-1]:
+        if key == "destination":
+            return [name for kind in DESTINATION_KINDS.values() for name in kind.model_fields]
         if isinstance(key, str):
             model = _REPEATED[key] if key in _REPEATED else model.model_fields[key].annotation
     return list(model.model_fields)
@@ -220,9 +199,11 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
 
 def _explain(error: Any) -> str:
     location = error["loc"]
-    key = ".".join(str(part) for part in location)
+    key = ".".join(str(part) for part in location if part not in DESTINATION_KINDS)
     if error["type"] != "extra_forbidden":
-        return f"{key}: {error['msg']} (got {error['input']!r})"
+        # An address may hold a password, and a whole table an address.
+        secret = location[-1] == "url" or isinstance(error["input"], dict)
+        return f"{key}: {error['msg']}" + ("" if secret else f" (got {error['input']!r})")
     near = difflib.get_close_matches(str(location[-1]), _known_keys(location), n=1)
     return f"{key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
 
@@ -249,10 +230,13 @@ def parse_settings(text: str, origin: str) -> Settings:
     except ValidationError as error:
         lines = "\n".join(f"  {_explain(item)}" for item in error.errors())
         raise SettingsError(f"{origin}: these settings are wrong:\n{lines}") from error
-    for table in _REPEATED:
+    for table in ("destination", "archive"):
         names = [one.name for one in getattr(settings, table)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise SettingsError(f"{origin}: {table}.name: used twice: {', '.join(repeated)}")
+    if wrong := wrong_routes(settings.route, settings.destination):
+        lines = "\n".join(f"  {line}" for line in wrong)
+        raise SettingsError(f"{origin}: these settings are wrong:\n{lines}")
     return settings
 
 

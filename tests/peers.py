@@ -242,10 +242,14 @@ def request(dataset: FileDataset) -> Request:
 
 @contextmanager
 def associated(
-    port: int, contexts: Sequence[tuple[str, str]], *, called: str = Gateway.ae_title
+    port: int,
+    contexts: Sequence[tuple[str, str]],
+    *,
+    called: str = Gateway.ae_title,
+    calling: str = "MODALITY",
 ) -> Iterator[Association]:
-    """An association as the modality ``MODALITY``; released in the end."""
-    ae = AE(ae_title="MODALITY")
+    """An association as the modality `calling`; released in the end."""
+    ae = AE(ae_title=calling)
     ae.connection_timeout = 10
     for sop_class, transfer_syntax in dict.fromkeys(contexts):
         ae.add_requested_context(sop_class, transfer_syntax)
@@ -282,11 +286,13 @@ def c_store(association: Association, wanted: Request) -> int | None:
     return None if response is None else response.Status
 
 
-def send(datasets: Sequence[FileDataset], port: int, *, called: str = Gateway.ae_title) -> list[int | None]:
+def send(
+    datasets: Sequence[FileDataset], port: int, *, called: str = Gateway.ae_title, calling: str = "MODALITY"
+) -> list[int | None]:
     """Send data sets on one association and return the statuses."""
     requests = [request(dataset) for dataset in datasets]
     contexts = [(r.sop_class_uid, r.transfer_syntax_uid) for r in requests]
-    with associated(port, contexts, called=called) as association:
+    with associated(port, contexts, called=called, calling=calling) as association:
         assert association.is_established
         return [c_store(association, wanted) for wanted in requests]
 

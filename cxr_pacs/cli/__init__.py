@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from cxr_pacs import __version__
-from cxr_pacs.cli import analyse, conformance, fetch, rerun, retry, serve, show, status, why
+from cxr_pacs.cli import analyse, conformance, dismiss, fetch, rerun, retry, serve, show, status, why
 from cxr_pacs.cli.sparing import Sparing
 from cxr_pacs.errors import ConfigurationError
 
@@ -22,6 +22,7 @@ _COMMANDS = {
     "retry": retry,
     "rerun": rerun,
     "fetch": fetch,
+    "dismiss": dismiss,
     "analyse": analyse,
     "show": show,
     "conformance": conformance,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway import owed
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.looking import looking
@@ -43,28 +44,30 @@ def run(options: argparse.Namespace) -> int:
             with ledger.begin() as connection:
                 if options.uid is not None:
                     study_history(connection, options.uid)  # says so where nothing of it was received
-                parked = ledger.parked(connection, options.destination, options.uid)
-            queued = _queue(ledger, [(row, name) for row, name in parked if name in known])
+                parked = owed.parked(connection, options.destination, options.uid)
+            queued = _queue(ledger, [row for row in parked if row.destination in known])
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
     print(f"{queued} parked object(s) are sent again")
-    if strangers := sum(name not in known for _, name in parked):
-        print(f"{strangers} stay parked: their destination is no longer in the settings")
+    if strangers := sum(row.destination not in known for row in parked):
+        print(f"{strangers} stay parked: their destination is no longer in the settings (see `dismiss`)")
     return QUEUED
 
 
-def _queue(ledger: Ledger, due: Sequence[tuple[int, str]]) -> int:
+def _queue(ledger: Ledger, due: Sequence[owed.Owed]) -> int:
     """Owe each anew and enqueue it, each in one transaction; count those that were still parked."""
     queue = Queue(ledger.engine)
     queued = 0
     try:
         live = queue.live()
-        for row, destination in due:
+        for row in due:
             with ledger.begin() as connection:
-                if ("deliver", str(row)) not in live and ledger.unpark(connection, row, time.time()):
-                    attempt = queue.attempts("deliver", row) + 1
-                    queue.enqueue(connection, "deliver", row, attempt, partition=destination)
+                if (row.work, str(row.id)) not in live and owed.unpark(
+                    connection, row.work, row.id, time.time()
+                ):
+                    attempt = queue.attempts(row.work, row.id) + 1
+                    queue.enqueue(connection, row.work, row.id, attempt, partition=row.destination)
                     queued += 1
     finally:
         queue.close()

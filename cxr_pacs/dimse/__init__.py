@@ -6,7 +6,7 @@ from cxr_pacs.dimse.associations import Listener, LocalEntity, Peer, RefusedCont
 from cxr_pacs.dimse.echo import echo, verification_scp
 from cxr_pacs.dimse.query import Query, identifier, querying, study_date_and_time, value, values
 from cxr_pacs.dimse.retrieve import SubOperations, get, move
-from cxr_pacs.dimse.storage import ReceivedInstance, storage_scp, store
+from cxr_pacs.dimse.storage import ReceivedInstance, storage_scp, store, store_as_received
 
 __all__ = [
     "Listener",
@@ -24,6 +24,7 @@ __all__ = [
     "querying",
     "storage_scp",
     "store",
+    "store_as_received",
     "study_date_and_time",
     "value",
     "values",

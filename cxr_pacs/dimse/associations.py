@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ NETWORK_SECONDS = 60.0
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
 _config.LOG_HANDLER_LEVEL = "none"
+# A file that is sent by its path goes as it lies on the disk; a data set is encoded as before.
+_config.STORE_SEND_CHUNKED_DATASET = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,9 +215,10 @@ def associate(
     Raises
     ------
     DestinationUnavailable
-        No connection, a rejection that may pass, or an abort.
+        No connection, an abort, or a rejected association, be it "permanent" (PS3.8 9.3.4): that says nothing
+        of an object, only that one of the two sides does not know an AE title yet, which is mended any day.
     DeliveryRefused
-        The peer rejected the association for good, or accepted no presentation context.
+        The peer accepted no presentation context.
     """
     ae = AE(ae_title=calling_ae_title)
     ae.connection_timeout = CONNECT_SECONDS
@@ -228,7 +232,7 @@ def associate(
         ae_title=peer.ae_title,
         max_pdu=MAXIMUM_PDU,
         ext_neg=list(roles),
-        evt_handlers=list(handlers),
+        evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
     )
     if not association.is_established:
         raise _why_not(association, peer)
@@ -239,13 +243,24 @@ def associate(
             association.release()
 
 
+def _send_at_once(event: evt.Event) -> None:
+    # Command and data set are two short writes: Nagle's algorithm would hold the second one back until the
+    # peer acknowledges the first, which it does 40 ms later.
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def _why_not(association: Association, peer: Peer) -> DestinationUnavailable | DeliveryRefused:
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
-        reason = f"{peer} rejected the association: {answer.reason_str}"
-        # PS3.8 Table 9-21: result 1 is rejected-permanent, 2 rejected-transient.
-        return DeliveryRefused(reason) if answer.result == 1 else DestinationUnavailable(reason)
+        return DestinationUnavailable(f"{peer} rejected the association: {answer.reason_str}")
     if association.rejected_contexts:
-        names = ", ".join(sorted({UID(c.abstract_syntax or "").name for c in association.rejected_contexts}))
+        names = ", ".join(sorted({_described(context) for context in association.rejected_contexts}))
         return DeliveryRefused(f"{peer} accepts no presentation context for {names}")
     return DestinationUnavailable(f"{peer} could not be reached: no connection or no answer")
+
+
+def _described(context: PresentationContext) -> str:
+    syntaxes = " or ".join(UID(syntax).name for syntax in context.transfer_syntax)
+    return f"{UID(context.abstract_syntax or '').name} in {syntaxes}"

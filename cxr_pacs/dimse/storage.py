@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -34,6 +35,7 @@ __all__ = [
     "proposed_context",
     "storage_scp",
     "store",
+    "store_as_received",
 ]
 
 logger = logging.getLogger(__name__)
@@ -161,11 +163,25 @@ def store(calling_ae_title: str, peer: Peer, path: Path) -> int:
         As `associate`; any other failure status.
     """
     dataset = dcmread(path)
-    kind = UID(dataset.SOPClassUID).name
     context = proposed_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
+    return _send(calling_ae_title, peer, context, dataset)
+
+
+def store_as_received(calling_ae_title: str, peer: Peer, path: Path) -> int:
+    """Send the data set of the file at `path`, byte for byte, in its own transfer syntax and no other.
+
+    Returns and raises as `store`; a peer that does not take that syntax refuses the object.
+    """
+    meta = read_file_meta_info(path)
+    context = build_context(meta.MediaStorageSOPClassUID, [meta.TransferSyntaxUID])
+    return _send(calling_ae_title, peer, context, path)
+
+
+def _send(calling_ae_title: str, peer: Peer, context: PresentationContext, what: Dataset | Path) -> int:
+    kind = UID(context.abstract_syntax or "").name
     with associate(calling_ae_title, peer, [context]) as association:
         try:
-            status: int | None = association.send_c_store(dataset).get("Status")
+            status: int | None = association.send_c_store(what).get("Status")
         except RuntimeError as error:  # pynetdicom's word for an association that ended meanwhile
             raise DestinationUnavailable(
                 f"{peer} ended the association before the C-STORE of {kind}"

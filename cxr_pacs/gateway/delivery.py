@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import operator
 import random
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr_pacs import dimse
-from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable
+from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable, kind_and_place
+from cxr_pacs.gateway import owed
+from cxr_pacs.gateway.destinations import Destination, destinations
+from cxr_pacs.gateway.ledger import Ledger
+from cxr_pacs.gateway.queue import Queue
+from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.settings import DeliverySettings, Settings
 
-__all__ = ["Attempt", "Courier", "backoff"]
+__all__ = ["DELIVERIES_AT_ONCE", "Attempt", "Courier", "Deliveries", "backoff"]
+
+logger = logging.getLogger(__name__)
+
+# To each destination.
+DELIVERIES_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,23 +43,109 @@ class Courier:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._calling_ae_title = settings.dicom.ae_title
-        self._peers: Mapping[str, dimse.Peer] = {
-            d.name: dimse.Peer(ae_title=d.ae_title, host=d.host, port=d.port) for d in settings.destination
-        }
+        self._destinations = destinations(settings)
 
     def send(self, destination: str, path: Path) -> Attempt:
-        """Try once. "Delivered" only on the peer's own success or warning status."""
-        peer = self._peers.get(destination)
-        if peer is None:
+        """Try once to send an object of ours; "delivered" only on the peer's own success or warning."""
+        return self._attempt(destination, operator.methodcaller("send", path))
+
+    def forward(self, destination: str, path: Path) -> Attempt:
+        """Try once to send an original on, as `send`."""
+        return self._attempt(destination, operator.methodcaller("forward", path))
+
+    def _attempt(self, destination: str, action: Callable[[Destination], None]) -> Attempt:
+        one = self._destinations.get(destination)
+        if one is None:
             return Attempt(state="parked", reason=f"{destination} is no longer in the settings")
         try:
-            dimse.store(self._calling_ae_title, peer, path)
+            action(one)
         except DestinationUnavailable as error:
             return Attempt(state="waiting", reason=str(error))
         except DeliveryRefused as error:
             return Attempt(state="parked", reason=str(error))
         return Attempt(state="delivered", reason=None)
+
+
+class Deliveries:
+    """The workflows that bring what is owed to its destination.
+
+    Parameters
+    ----------
+    settings : Settings
+        Destinations, and the pace of retries.
+    ledger, spool, queue, clock
+        What is owed, its file, the queue of attempts, and seconds since the epoch.
+    """
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, spool: Spool, queue: Queue, clock: Callable[[], float]
+    ) -> None:
+        self._pace = settings.delivery
+        self._courier = Courier(settings)
+        self._ledger = ledger
+        self._spool = spool
+        self._queue = queue
+        self._clock = clock
+        # Where something may wait out a back-off: after a start nobody knows.
+        self._missed = {destination.name for destination in settings.destination}
+
+    def deliver(self, row_id: int, attempt: int) -> str:
+        """Workflow: one attempt to send an object of ours."""
+        return self._try(owed.DELIVER, self._courier.send, row_id, attempt)
+
+    def forward(self, row_id: int, attempt: int) -> str:
+        """Workflow: one attempt to send an original on."""
+        return self._try(owed.FORWARD, self._courier.forward, row_id, attempt)
+
+    def _try(self, work: str, send: Callable[[str, Path], Attempt], row_id: int, attempt: int) -> str:
+        """Try once; `attempt` only tells workflows apart, the ledger counts since the row was owed anew."""
+        with self._ledger.begin() as connection:
+            row = owed.get(connection, work, row_id)
+        if row.state != "waiting":
+            return row.state
+        try:
+            outcome = send(row.destination, self._spool.path(row.file))
+            state, reason = outcome.state, outcome.reason
+        except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the object is not lost
+            reason = kind_and_place(error)
+            state = "waiting"
+        now, attempts = self._clock(), row.attempts + 1
+        if state == "waiting" and now - row.created_at > self._pace.give_up_after:
+            state, reason = "parked", f"given up after {attempts} attempts; the last: {reason}"
+        log = logger.info if state == "delivered" else logger.warning
+        said = f"{state}: {reason}" if reason else state
+        log("%s %d to %s, attempt %d: %s", work, row_id, row.destination, attempts, said)
+        with self._ledger.begin() as connection:
+            if state == "waiting":
+                delay = backoff(self._pace, attempts)
+                owed.postpone(
+                    connection, work, row_id, attempts=attempts, next_at=now + delay, reason=str(reason)
+                )
+                self._queue.enqueue(
+                    connection, work, row_id, attempt + 1, delay=delay, partition=row.destination
+                )
+            else:
+                owed.finish(connection, work, row_id, state=state, now=now, reason=reason)
+        if state == "waiting":
+            self._missed.add(row.destination)
+        elif state == "delivered" and row.destination in self._missed:
+            self._hasten(row.destination, now)
+        return state
+
+    def _hasten(self, destination: str, now: float) -> None:
+        """Try some of what waits out its back-off: where the peer took one object, it will take others.
+
+        Each of them that is taken hastens more, so that a backlog drains at full speed once its destination
+        is back, and does not wait for its longest retry.
+        """
+        self._missed.discard(destination)
+        with self._ledger.begin() as connection:
+            asleep = owed.sleeping(connection, destination, now, DELIVERIES_AT_ONCE)
+            for work, row_id in asleep:
+                owed.wake(connection, work, row_id, now)
+        for work, row_id in asleep:
+            self._missed.add(destination)
+            self._queue.hasten(work, row_id, 0.0)
 
 
 def backoff(settings: DeliverySettings, attempts: int) -> float:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.rerun import superseded_results
-from cxr_pacs.gateway.tables import delivery, earlier_reading, instance, rerun, result, study, unmade
+from cxr_pacs.gateway.tables import earlier_reading, instance, rerun, result, study, unmade
 
 __all__ = ["Event", "History", "study_history"]
 
@@ -82,11 +83,10 @@ def study_history(connection: sa.Connection, uid: str) -> History:
         )
     instances = _rows(connection, sa.select(instance).where(instance.c.study_id == row.id))
     results = _rows(connection, sa.select(result).where(result.c.study_id == row.id))
-    deliveries = _rows(
-        connection,
-        sa.select(delivery, result.c.kind)
-        .join(result, result.c.id == delivery.c.result_id)
-        .where(result.c.study_id == row.id),
+    deliveries = list(
+        connection.execute(
+            sa.select(owed).where(owed.c.study_id == row.id).order_by(owed.c.work, owed.c.id)
+        ).all()
     )
     reruns = _rows(connection, sa.select(rerun).where(rerun.c.study_id == row.id))
     earlier = _rows(
@@ -165,12 +165,16 @@ def _made(row: sa.Row[tuple[object, ...]], past: frozenset[int]) -> Event:
 
 
 def _sent(row: sa.Row[tuple[object, ...]]) -> Event:
-    what = f"The {_KINDS[row.kind]} for {row.destination}"
+    name = _KINDS[row.kind] if row.kind else f"original {row.sop_instance_uid}"
+    what = f"The {name} for {row.destination}"
     if row.state == "delivered":
         return Event(at=row.finished_at, sentence=f"{what} was taken by it at attempt {row.attempts}.")
+    parked = f"parked after {row.attempts} attempt(s): {row.reason}"
     if row.state == "parked":
+        return Event(at=row.finished_at, sentence=f"{what} was {parked}")
+    if row.state == "dismissed":
         return Event(
-            at=row.finished_at, sentence=f"{what} was parked after {row.attempts} attempt(s): {row.reason}"
+            at=row.finished_at, sentence=f"{what} was dismissed by an administrator. It had been {parked}"
         )
     last = (
         f"after {row.attempts} failed attempt(s), the last: {row.reason}"
@@ -191,8 +195,10 @@ def _conclusion(
         return sentence, False
     if not any(row.kind == "SR" for row in results):
         return "No report was made, since no instance was accepted.", True
-    if not deliveries:
-        return "The results stay in the spool, since there was no destination when they were made.", True
+    if not any(row.kind for row in deliveries):
+        return "The results stay in the spool, since there was no destination for them.", True
+    if dismissed := [row for row in deliveries if row.state == "dismissed"]:
+        return f"{len(dismissed)} of {len(deliveries)} deliveries were dismissed, the others taken.", True
     return f"All {len(deliveries)} deliveries were taken.", True
 
 

@@ -38,9 +38,9 @@ class Intake:
     ----------
     ledger, spool : Ledger, Spool
         Where an instance is kept.
-    schedule_analysis : callable
-        Called with (connection, instance id) in the transaction that records the instance, so that there is
-        never a row without work or work without a row.
+    schedule : callable
+        Called with (connection, instance id) in the transaction that records a kept instance, so that there
+        is never a row without work or work without a row.
     clock : callable
         Seconds since the epoch.
     """
@@ -49,12 +49,12 @@ class Intake:
         self,
         ledger: Ledger,
         spool: Spool,
-        schedule_analysis: Callable[[sa.Connection, int], None],
+        schedule: Callable[[sa.Connection, int], None],
         clock: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._spool = spool
-        self._schedule_analysis = schedule_analysis
+        self._schedule = schedule
         self._clock = clock
 
     def receive(self, received: ReceivedInstance) -> None:
@@ -130,8 +130,8 @@ class Intake:
                     logger.info("from %s: known already", arrival.source)
                     return
                 decision, reason = self._ledger.decision(connection, instance_id)
-                if decision is None:
-                    self._schedule_analysis(connection, instance_id)
+                if arrival.file is not None:
+                    self._schedule(connection, instance_id)
         except sa.exc.SQLAlchemyError as error:
             raise SpoolUnavailable(f"the ledger did not take a row: {type(error).__name__}") from error
         logger.info(

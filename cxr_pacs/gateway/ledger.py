@@ -11,11 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from cxr_pacs.errors import ConfigurationError
+from cxr_pacs.gateway import owed
 from cxr_pacs.gateway.database import connect, insert_into, one_at_a_time
 from cxr_pacs.gateway.tables import delivery, instance, metadata, rerun, result, study, unmade
 from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
 
-__all__ = ["Arrival", "DeliveryRow", "InstanceRow", "Ledger", "MadeObject", "ResultRow", "open_ledger"]
+__all__ = ["Arrival", "InstanceRow", "Ledger", "MadeObject", "ResultRow", "open_ledger"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class InstanceRow:
 
     id: int
     study_id: int
+    source: str
     received_at: float
     file: str
     decision: str | None
@@ -72,18 +74,6 @@ class ResultRow:
     sources: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryRow:
-    """One object on its way to one destination."""
-
-    id: int
-    destination: str
-    state: str
-    attempts: int
-    created_at: float
-    file: str
-
-
 class Ledger:
     """Tables and queries. Each method runs in the caller's transaction (`begin`)."""
 
@@ -92,6 +82,8 @@ class Ledger:
         with engine.begin() as connection:
             one_at_a_time(connection, "tables")
             metadata.create_all(connection)
+            for index in delivery.indexes:  # a ledger of an older version lacks them
+                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
 
     @property
     def is_shared(self) -> bool:
@@ -217,9 +209,9 @@ class Ledger:
             .join(study, study.c.id == instance.c.study_id)
             .where(sa.or_(accepted & study.c.problem.is_(None), study.c.id.in_(asked)))
             .group_by(study.c.id),
-            "deliver": sa.select(delivery.c.id).where(delivery.c.state == "waiting"),
         }
-        return {name: tuple(connection.execute(query).scalars()) for name, query in queries.items()}
+        found = {name: tuple(connection.execute(query).scalars()) for name, query in queries.items()}
+        return found | {work: owed.waiting(connection, work) for work in owed.WORKS}
 
     def set_problem(self, connection: sa.Connection, study_id: int, problem: str) -> None:
         """Record why the study has no (new) report."""
@@ -240,90 +232,12 @@ class Ledger:
             for row in connection.execute(query)
         )
 
-    def add_delivery(
-        self, connection: sa.Connection, result_id: int, destination: str, now: float
-    ) -> int | None:
-        """Owe an object to a destination; None when it is owed already."""
-        return self._insert_new(
-            connection,
-            delivery,
-            result_id=result_id,
-            destination=destination,
-            state="waiting",
-            attempts=0,
-            created_at=now,
-            next_at=now,
-        )
-
-    def delivery(self, connection: sa.Connection, delivery_id: int) -> DeliveryRow:
-        """One delivery, with the file to send."""
-        query = (
-            sa.select(delivery, result.c.file)
-            .join(result, result.c.id == delivery.c.result_id)
-            .where(delivery.c.id == delivery_id)
-        )
-        row = connection.execute(query).one()
-        return DeliveryRow(
-            id=row.id,
-            destination=row.destination,
-            state=row.state,
-            attempts=row.attempts,
-            created_at=row.created_at,
-            file=row.file,
-        )
-
-    def finish_delivery(
-        self, connection: sa.Connection, delivery_id: int, *, state: str, now: float, reason: str | None
-    ) -> None:
-        """Close a delivery as ``delivered`` or ``parked``."""
-        connection.execute(
-            sa.update(delivery)
-            .where(delivery.c.id == delivery_id, delivery.c.state == "waiting")
-            .values(
-                state=state, attempts=delivery.c.attempts + 1, next_at=None, finished_at=now, reason=reason
-            )
-        )
-
-    def parked(
-        self, connection: sa.Connection, destination: str | None, study_uid: str | None
-    ) -> tuple[tuple[int, str], ...]:
-        """Id and destination of parked deliveries; to one destination, of one study where these are given."""
-        query = (
-            sa.select(delivery.c.id, delivery.c.destination)
-            .join(result, result.c.id == delivery.c.result_id)
-            .join(study, study.c.id == result.c.study_id)
-            .where(delivery.c.state == "parked")
-        )
-        if destination is not None:
-            query = query.where(delivery.c.destination == destination)
-        if study_uid is not None:
-            query = query.where(study.c.study_instance_uid == study_uid)
-        return tuple((row.id, row.destination) for row in connection.execute(query.order_by(delivery.c.id)))
-
-    def unpark(self, connection: sa.Connection, delivery_id: int, now: float) -> bool:
-        """Owe a parked delivery anew, as if created `now`; False when it is not parked any more."""
-        statement = (
-            sa.update(delivery)
-            .where(delivery.c.id == delivery_id, delivery.c.state == "parked")
-            .values(state="waiting", created_at=now, next_at=now, finished_at=None)
-        )
-        return connection.execute(statement).rowcount == 1
-
-    def postpone_delivery(
-        self, connection: sa.Connection, delivery_id: int, *, attempts: int, next_at: float, reason: str
-    ) -> None:
-        """Record a failed attempt and when the next one is due."""
-        connection.execute(
-            sa.update(delivery)
-            .where(delivery.c.id == delivery_id, delivery.c.state == "waiting")
-            .values(attempts=attempts, next_at=next_at, reason=reason)
-        )
-
 
 def _instance_row(row: Any) -> InstanceRow:
     return InstanceRow(
         id=row.id,
         study_id=row.study_id,
+        source=row.source,
         received_at=row.received_at,
         file=row.file,
         decision=row.decision,

@@ -13,6 +13,8 @@ __all__ = ["APPLICATION", "APPLICATION_VERSION", "FATAL_DISPATCHES", "Queue"]
 # Never derived from code, or work of an older process would wait for ever; see docs/adr/0002.
 APPLICATION = "cxr-pacs"
 APPLICATION_VERSION = "flow-1"
+# What goes to one destination goes at one pace, whatever it is.
+_QUEUES = {"forward": "deliver"}
 _LIVE = ["PENDING", "ENQUEUED", "DELAYED"]
 # A workflow that was begun so often, each time in a process that ended before it, is not begun again.
 FATAL_DISPATCHES = 20
@@ -45,10 +47,6 @@ class Queue:
         """Let go of the database."""
         self._client.destroy()
 
-    def schedule_analysis(self, connection: sa.Connection, instance_id: int) -> None:
-        """Enqueue the analysis of an instance in the transaction that records it."""
-        self.enqueue(connection, "analyse", instance_id, 1)
-
     def enqueue(
         self,
         connection: sa.Connection,
@@ -62,7 +60,7 @@ class Queue:
         """Enqueue attempt number `attempt` of the workflow `name` on row `row_id`, due in `delay` seconds."""
         options: Any = {
             "workflow_name": name,
-            "queue_name": name,
+            "queue_name": _QUEUES.get(name, name),
             "workflow_id": f"{name}:{row_id}:{attempt}",
             "app_version": APPLICATION_VERSION,
         }

@@ -16,12 +16,15 @@ from pydicom.uid import (
 )
 
 from cxr_pacs import __version__, dimse
+from cxr_pacs.gateway.destinations import check_credentials
 from cxr_pacs.gateway.fetch_schedule import FetchSchedule
 from cxr_pacs.gateway.fetching import Fetcher
+from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.intake import Intake
 from cxr_pacs.gateway.ledger import Ledger, open_ledger
 from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.reading import Reader
+from cxr_pacs.gateway.routing import check_findings
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.study import hasten_reports
 from cxr_pacs.gateway.takeover import Presence, local_names
@@ -121,6 +124,9 @@ class Gateway:
 
     def start(self) -> None:
         """Take up earlier work, then listen. ConfigurationError names what the site must mend."""
+        check_credentials(self._settings)
+        if self._engine is not None:
+            check_findings(self._settings, self._engine.identity)
         with ExitStack() as undo:
             spool = Spool(self._settings.spool.path)
             ledger = open_ledger(self._settings.database_url)
@@ -143,7 +149,8 @@ class Gateway:
                 )
                 self._work(around, undo)
             if self._role.receives:
-                self._listen(Intake(ledger, spool, queue.schedule_analysis, time.time), ledger, queue, undo)
+                forwarding = Forwarding(self._settings, ledger, spool, queue, time.time)
+                self._listen(Intake(ledger, spool, forwarding.schedule, time.time), ledger, queue, undo)
             self._on_stop = undo.pop_all()
 
     def stop(self) -> None:
@@ -160,7 +167,7 @@ class Gateway:
         if not self._engine.claims:
             logger.warning("the model claims no class for any patient: reports will hold no score")
         for destination in self._settings.destination:
-            logger.info("destination %s: %s", destination.name, destination.ae_title)
+            logger.info("destination %s: %s", destination.name, destination.where)
         if not self._settings.destination:
             logger.warning("no destination: results stay in the spool")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from cxr_pacs.errors import ConfigurationError, SpoolUnavailable
 
-__all__ = ["Spool"]
+__all__ = ["Spool", "sync"]
 
 
 class Spool:
@@ -89,7 +89,7 @@ class Spool:
         relative = f"results/{shard}/{sop_instance_uid}.dcm"
         if not self.path(relative).exists():
             return self._keep(relative, part10)
-        _sync(self.path(relative).parent)
+        sync(self.path(relative).parent)
         return relative
 
     def path(self, relative: str) -> Path:
@@ -101,7 +101,7 @@ class Spool:
         try:
             if not target.parent.is_dir():
                 target.parent.mkdir(mode=0o700, exist_ok=True)
-                _sync(target.parent.parent)
+                sync(target.parent.parent)
             # The name is free of anything a peer sent, and 0600.
             descriptor, temporary = tempfile.mkstemp(dir=self._incoming)
             with os.fdopen(descriptor, "wb") as file:
@@ -109,7 +109,7 @@ class Spool:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(target)
-            _sync(target.parent)
+            sync(target.parent)
         except OSError as error:
             raise SpoolUnavailable(f"the spool did not take a file: {error.strerror}") from error
         return relative
@@ -127,7 +127,8 @@ def _locked(path: Path) -> Iterator[bool]:
             yield True
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Make the names in `folder` survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

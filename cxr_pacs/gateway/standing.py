@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cxr_pacs import dimse
 from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable
-from cxr_pacs.gateway.tables import delivery, instance, study
+from cxr_pacs.gateway.destinations import Destination, destinations
+from cxr_pacs.gateway.owed import owed
+from cxr_pacs.gateway.tables import instance, study
 from cxr_pacs.settings import Settings
 
 __all__ = ["DestinationStanding", "Standing", "answers", "standing"]
@@ -26,7 +27,7 @@ class DestinationStanding:
     ----------
     name : str
     problem : str or None
-        Why a C-ECHO failed, or that the settings do not know it; None where it answers.
+        Why it did not answer, or that the settings do not know it; None where it answers.
     delivered, waiting, parked : int
         Objects.
     oldest_waiting, next_try : float or None
@@ -87,18 +88,13 @@ class Standing:
 
 
 def answers(settings: Settings) -> dict[str, str | None]:
-    """Ask every destination by C-ECHO; by its name why it failed, or None where it answers."""
-    return {
-        peer.name: _problem(
-            settings.dicom.ae_title, dimse.Peer(ae_title=peer.ae_title, host=peer.host, port=peer.port)
-        )
-        for peer in settings.destination
-    }
+    """Ask every destination, an archive by C-ECHO; by its name why it failed, or None where it answers."""
+    return {name: _problem(destination) for name, destination in destinations(settings).items()}
 
 
-def _problem(calling_ae_title: str, peer: dimse.Peer) -> str | None:
+def _problem(destination: Destination) -> str | None:
     try:
-        dimse.echo(calling_ae_title, peer)
+        destination.probe()
     except (DestinationUnavailable, DeliveryRefused) as error:
         return str(error)
     return None
@@ -125,7 +121,7 @@ def standing(connection: sa.Connection, problems: Mapping[str, str | None]) -> S
     unreported = sa.select(sa.func.count()).where(
         instance.c.decision == "accept", instance.c.reported.is_(False)
     )
-    told = set(connection.execute(sa.select(delivery.c.destination).distinct()).scalars())
+    told = set(connection.execute(sa.select(owed.c.destination).distinct()).scalars())
     return Standing(
         studies=problem[0],
         without_report=problem[1],
@@ -151,13 +147,13 @@ def _settled(connection: sa.Connection) -> int:
 
 
 def _destination(connection: sa.Connection, name: str, problem: str | None) -> DestinationStanding:
-    of_it = delivery.c.destination == name
-    states = sa.select(delivery.c.state, sa.func.count()).where(of_it).group_by(delivery.c.state)
+    of_it = owed.c.destination == name
+    states = sa.select(owed.c.state, sa.func.count()).where(of_it).group_by(owed.c.state)
     counts = {row[0]: row[1] for row in connection.execute(states)}
-    waits = sa.select(delivery).where(of_it, delivery.c.state == "waiting")
-    oldest = connection.execute(waits.order_by(delivery.c.created_at, delivery.c.id).limit(1)).first()
+    waits = sa.select(owed).where(of_it, owed.c.state == "waiting")
+    oldest = connection.execute(waits.order_by(owed.c.created_at, owed.c.id).limit(1)).first()
     next_try = connection.execute(
-        sa.select(sa.func.min(delivery.c.next_at)).where(of_it, delivery.c.state == "waiting")
+        sa.select(sa.func.min(owed.c.next_at)).where(of_it, owed.c.state == "waiting")
     ).scalar()
     return DestinationStanding(
         name=name,

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Final
 
 import sqlalchemy as sa
 
 from cxr_pacs.errors import kind_and_place
+from cxr_pacs.gateway import owed
 from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.queue import FATAL_DISPATCHES, Queue
 from cxr_pacs.gateway.tables import instance
@@ -121,17 +123,17 @@ class Sweep:
             give_up(connection, row_id, reason)
             return
         logger.warning("%s %d has no live workflow: taken up", name, row_id)
-        partition = self._ledger.delivery(connection, row_id).destination if name == "deliver" else None
+        partition = owed.get(connection, name, row_id).destination if name in owed.WORKS else None
         self._queue.enqueue(connection, name, row_id, attempt + 1, partition=partition)
 
     @property
     def _fatal(self) -> Mapping[str, Callable[[sa.Connection, int, str], None]]:
         """How to give up what the process does not survive; of an analysis see `trials`."""
-        return {"report": self._give_up_report, "deliver": self._park}
+        return {"report": self._give_up_report, **{work: partial(self._park, work) for work in owed.WORKS}}
 
     def _give_up_report(self, connection: sa.Connection, row_id: int, reason: str) -> None:
         study_id = self._ledger.instance(connection, row_id).study_id
         self._ledger.set_problem(connection, study_id, reason)
 
-    def _park(self, connection: sa.Connection, row_id: int, reason: str) -> None:
-        self._ledger.finish_delivery(connection, row_id, state="parked", now=self._clock(), reason=reason)
+    def _park(self, work: str, connection: sa.Connection, row_id: int, reason: str) -> None:
+        owed.finish(connection, work, row_id, state="parked", now=self._clock(), reason=reason)

@@ -9,6 +9,7 @@ __all__ = [
     "earlier_reading",
     "executor",
     "fetched",
+    "forwarding",
     "instance",
     "metadata",
     "released",
@@ -66,13 +67,14 @@ delivery = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("result_id", sa.ForeignKey("result.id"), nullable=False),
     sa.Column("destination", sa.String(64), nullable=False),
-    sa.Column("state", sa.String(9), nullable=False),  # waiting, delivered, parked
+    sa.Column("state", sa.String(9), nullable=False),  # waiting, delivered, parked, dismissed
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("next_at", sa.Float),
     sa.Column("finished_at", sa.Float),
     sa.Column("reason", sa.Text),
     sa.UniqueConstraint("result_id", "destination"),
+    sa.Index("ix_delivery_destination_state", "destination", "state"),
 )
 unmade = sa.Table(
     "unmade",
@@ -143,4 +145,20 @@ executor = sa.Table(
     sa.Column("id", sa.String(255), primary_key=True),  # the same after a restart
     sa.Column("life", sa.String(32), nullable=False),  # drawn by each process for itself
     sa.Column("seen_at", sa.Float, nullable=False),  # by the database's clock
+)
+# As `delivery`, of an original that is sent on.
+forwarding = sa.Table(
+    "forwarding",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("instance_id", sa.ForeignKey("instance.id"), nullable=False),
+    sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(9), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("next_at", sa.Float),
+    sa.Column("finished_at", sa.Float),
+    sa.Column("reason", sa.Text),
+    sa.UniqueConstraint("instance_id", "destination"),
+    sa.Index("ix_forwarding_destination_state", "destination", "state"),
 )

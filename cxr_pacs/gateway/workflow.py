@@ -9,6 +9,7 @@ workflow in one transaction. So a process may die anywhere, and the next one goe
 
     intake ─▶ analyse(instance) ─▶ report(study), after the quiet period ─▶ deliver(delivery) …
     rerun ──────▲
+    intake ─▶ forward(forwarding), of originals that a route sends on …
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from dbos import DBOS, DBOSPortableJSONSerializer
 from pydicom import FileDataset
 
 from cxr_pacs.errors import EvidenceError, TransientError, kind_and_place
-from cxr_pacs.gateway.delivery import Courier, backoff
+from cxr_pacs.gateway import owed
+from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE, Deliveries, backoff
 from cxr_pacs.gateway.documents import KINDS, Writer
+from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.ledger import InstanceRow, Ledger, MadeObject
 from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, FATAL_DISPATCHES, Queue
 from cxr_pacs.gateway.reading import Reader
@@ -37,6 +40,7 @@ from cxr_pacs.gateway.rerun import (
     set_superseded,
     superseded_results,
 )
+from cxr_pacs.gateway.routing import RoutedImage, Routes, read_routed_image
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.study import until_due
 from cxr_pacs.gateway.sweep import Sweep
@@ -50,8 +54,6 @@ logger = logging.getLogger(__name__)
 # Idle, each poll of a queue costs about 2 ms of a processor.
 POLL_SECONDS = 0.2
 DELIVERY_POLL_SECONDS = 0.1
-# To each destination.
-DELIVERIES_AT_ONCE = 2
 # An analysis that fails in a way that nobody foresaw is tried this often before the instance is held.
 UNFORESEEN_ATTEMPTS = 5
 
@@ -85,7 +87,6 @@ class StudyWorkflows:
         self._reader = around.reader
         self._writer = Writer(around.reader, around.spool)
         self._clock = around.clock
-        self._courier = Courier(around.settings)
         self._queue = around.queue
         self._executor = around.executor
         self._trials = Trials(around.ledger)
@@ -93,6 +94,10 @@ class StudyWorkflows:
         self._sweep = Sweep(
             around.ledger, self._queue, self._executor, lambda: frozenset(self._at_work), around.clock
         )
+        self._routes = Routes(around.settings)
+        sending = (around.settings, around.ledger, around.spool, self._queue, around.clock)
+        self._deliveries = Deliveries(*sending)
+        self._forwarding = Forwarding(*sending)
 
     def start(self) -> None:
         """Take up what an earlier process left, then work until `stop`."""
@@ -107,7 +112,7 @@ class StudyWorkflows:
                 "log_level": "WARNING",
             }
         )
-        for action in (self._analyse, self._report, self._deliver):
+        for action in (self._analyse, self._report, self._deliveries.deliver, self._deliveries.forward):
             name = action.__name__.lstrip("_")
             # DBOS marks the function that it is given, which a bound method does not allow.
             DBOS.workflow(name=name, max_recovery_attempts=FATAL_DISPATCHES - 1)(
@@ -167,7 +172,8 @@ class StudyWorkflows:
         logger.error("instance %d: hold (failure) %s", instance_id, reason)
         with self._ledger.begin() as connection:
             self._trials.end(connection, instance_id)
-            self._ledger.decide(connection, instance_id, decision="hold", rung="failure", reason=reason)
+            if self._ledger.decide(connection, instance_id, decision="hold", rung="failure", reason=reason):
+                self._forwarding.owe(connection, instance_id, "after")
             self._schedule_report(connection, instance_id)
         return "hold"
 
@@ -196,6 +202,7 @@ class StudyWorkflows:
                     self._ledger.add_result(connection, one)
                 set_superseded(connection, instance_id, [one.sop_instance_uid for one in made])
                 self._ledger.add_unmade(connection, row.study_id, instance_id, reading.beside.left_out)
+                self._forwarding.owe(connection, instance_id, "after", reading.findings)
             self._schedule_report(connection, instance_id)
         for reason in reading.beside.left_out:
             logger.warning("instance %d: left out: %s", instance_id, reason)
@@ -255,7 +262,10 @@ class StudyWorkflows:
         made = [self._keep(one, study_id, sources=sources) for one in every]
         # Pictures that an earlier report came with are on their way.
         since = documents.unchanged.id if documents.unchanged else 0
-        pictures = [r.id for r in results if r.instance_id in sources and r.id > since]
+        pictures = [r for r in results if r.instance_id in sources and r.id > since]
+        images = {
+            row.id: read_routed_image(self._spool.path(row.file), row.source, row.findings) for row in rows
+        }
         with self._ledger.begin() as connection:
             lock_study(connection, study_id)
             now = {row.id: row for row in self._ledger.study_instances(connection, study_id)}
@@ -263,9 +273,12 @@ class StudyWorkflows:
                 return  # reported or read again meanwhile; who did that looks after the study
             self._ledger.set_reported(connection, sources)
             self._ledger.add_unmade(connection, study_id, None, documents.beside.left_out)
-            for owed in (*pictures, *(self._ledger.add_result(connection, one) for one in made)):
-                if owed is not None:
-                    self._owe(connection, owed)
+            for picture in pictures:
+                of_it = [image for row_id, image in images.items() if row_id == picture.instance_id]
+                self._owe(connection, picture.id, picture.kind, of_it)
+            for one in made:
+                if (result_id := self._ledger.add_result(connection, one)) is not None:
+                    self._owe(connection, result_id, one.kind, list(images.values()))
         for reason in documents.beside.left_out:
             logger.warning("study %d: left out: %s", study_id, reason)
         said = "unchanged report" if documents.unchanged else "report"
@@ -273,41 +286,13 @@ class StudyWorkflows:
 
     # -- deliver --
 
-    def _owe(self, connection: sa.Connection, result_id: int) -> None:
-        for destination in self._settings.destination:
-            delivery_id = self._ledger.add_delivery(connection, result_id, destination.name, self._clock())
-            if delivery_id is not None:
-                self._queue.enqueue(connection, "deliver", delivery_id, 1, partition=destination.name)
-
-    def _deliver(self, delivery_id: int, attempt: int) -> str:
-        with self._ledger.begin() as connection:
-            row = self._ledger.delivery(connection, delivery_id)
-        if row.state != "waiting":
-            return row.state
-        try:
-            outcome = self._courier.send(row.destination, self._spool.path(row.file))
-            state, reason = outcome.state, outcome.reason
-        except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the object is not lost
-            reason = kind_and_place(error)
-            state = "waiting"
-        now = self._clock()
-        if state == "waiting" and now - row.created_at > self._settings.delivery.give_up_after:
-            state, reason = "parked", f"given up after {attempt} attempts; the last: {reason}"
-        log = logger.info if state == "delivered" else logger.warning
-        said = f"{state}: {reason}" if reason else state
-        log("delivery %d to %s, attempt %d: %s", delivery_id, row.destination, attempt, said)
-        with self._ledger.begin() as connection:
-            if state == "waiting":
-                delay = backoff(self._settings.delivery, attempt)
-                self._ledger.postpone_delivery(
-                    connection, delivery_id, attempts=attempt, next_at=now + delay, reason=str(reason)
-                )
-                self._queue.enqueue(
-                    connection, "deliver", delivery_id, attempt + 1, delay=delay, partition=row.destination
-                )
-            else:
-                self._ledger.finish_delivery(connection, delivery_id, state=state, now=now, reason=reason)
-        return state
+    def _owe(
+        self, connection: sa.Connection, result_id: int, kind: str, images: Sequence[RoutedImage]
+    ) -> None:
+        for destination in self._routes.of_result(kind, images):
+            row_id = owed.owe(connection, owed.DELIVER, result_id, destination, self._clock())
+            if row_id is not None:
+                self._queue.enqueue(connection, owed.DELIVER, row_id, 1, partition=destination)
 
     # -- files --
 

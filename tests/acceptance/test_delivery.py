@@ -95,16 +95,14 @@ def test_refusals_are_parked_with_their_reason(tmp_path: Path, make_gateway: Cal
         assert send([radiograph], gateway.port) == [0]
         _complete(up, radiograph)
 
-        for name, reason in (
-            ("strict", "A900"),
-            ("mistitled", "rejected"),
-            ("echo-only", "no presentation context"),
-        ):
+        for name, reason in (("strict", "A900"), ("echo-only", "no presentation context")):
             eventually(lambda name=name: _states(gateway, name) == {"parked"})
             assert all(reason in said for said in _reasons(gateway, name))
 
-        eventually(lambda: _attempts(gateway, "full") >= 2)
-        assert all("A700" in said for said in _reasons(gateway, "full"))
+        for name, reason in (("full", "A700"), ("mistitled", "Called AE title not recognised")):
+            eventually(lambda name=name: _attempts(gateway, name) >= 2)
+            assert all(reason in said for said in _reasons(gateway, name))
+            assert _states(gateway, name) == {"waiting"}
         full.status = 0
         _complete(full, radiograph)
         eventually(lambda: _states(gateway, "full") == {"delivered"})
@@ -125,7 +123,11 @@ def test_given_up_after_the_time_that_the_site_set(tmp_path: Path, make_gateway:
 
 
 def _retry(gateway: Gateway, *arguments: str) -> str:
-    command = [sys.executable, "-m", "cxr_pacs", "retry", "--config", str(gateway.config), *arguments]
+    return _cli(gateway, "retry", *arguments)
+
+
+def _cli(gateway: Gateway, name: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", "cxr_pacs", name, "--config", str(gateway.config), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return f"{done.returncode}: {done.stdout}{done.stderr}".strip()
 
@@ -159,3 +161,47 @@ def test_what_is_parked_is_sent_again_on_request(
             eventually(lambda: _states(gateway, "strict") == {"delivered"})
             assert gateway.stop() == 0, gateway.log_tail()
         assert strict.receptions == list(dict.fromkeys(strict.receptions))
+
+
+def test_a_retry_begins_its_back_off_anew(tmp_path: Path, make_gateway: Callable[..., Gateway]):
+    with StubbornArchive(tmp_path / "full", ae_title="FULL", status=0xA700) as full:
+        gateway = make_gateway(
+            _at("full", full), delivery={"first_retry": 0.2, "longest_retry": 600.0, "give_up_after": 600.0}
+        )
+        with gateway:
+            assert send([new_radiograph()], gateway.port) == [0]
+            eventually(lambda: _attempts(gateway, "full") >= 3)
+            full.status = 0xA900
+            eventually(lambda: _states(gateway, "full") == {"parked"})
+            attempts = min(row["attempts"] for row in deliveries(gateway))
+            assert attempts >= 4
+            full.status = 0xA700
+            assert _retry(gateway) == "0: 2 parked object(s) are sent again"
+            eventually(lambda: 1 <= _attempts(gateway, "full") < attempts)
+            assert gateway.stop() == 0, gateway.log_tail()
+
+
+def test_what_is_dismissed_needs_nobody_any_more(tmp_path: Path, make_gateway: Callable[..., Gateway]):
+    radiograph = new_radiograph()
+    with StubbornArchive(tmp_path / "strict", ae_title="STRICT", status=0xA900) as strict:
+        gateway = make_gateway(_at("strict", strict))
+        with gateway:
+            assert send([radiograph], gateway.port) == [0]
+            eventually(lambda: [row["state"] for row in deliveries(gateway)] == ["parked"] * 2)
+            study = str(radiograph.StudyInstanceUID)
+            listed = _cli(gateway, "dismiss", study)
+            assert listed.endswith("2 parked object(s) and 0 held instance(s) would be dismissed with --yes")
+            assert listed.count("status A900") == 2
+            assert _states(gateway, "strict") == {"parked"}
+            done = _cli(gateway, "dismiss", "--yes")
+            assert done.endswith("2 parked object(s) and 0 held instance(s) were dismissed")
+            assert _states(gateway, "strict") == {"dismissed"}
+            assert _retry(gateway) == "0: 0 parked object(s) are sent again"
+            why = _cli(gateway, "why", study)
+            assert why.startswith("0: ")
+            assert (
+                why.count("was dismissed by an administrator. It had been parked after 1 attempt(s): ") == 2
+            )
+            assert why.endswith("2 of 2 deliveries were dismissed, the others taken.")
+            assert _cli(gateway, "status").startswith("0: ")
+            assert gateway.stop() == 0, gateway.log_tail()

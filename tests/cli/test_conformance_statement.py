@@ -6,6 +6,7 @@ import itertools
 import re
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from bright_engine import BrightEngine
@@ -381,12 +382,37 @@ def test_the_configuration_and_the_destinations_are_those_that_run(make_settings
     assert set(stated) == {
         f"{table}.{key}"
         for table, part in settings
-        if table not in {"database", "engine", "spool", "destination", "archive"}
+        if table not in {"database", "engine", "spool", "destination", "archive", "route"}
         for key in type(part).model_fields
     }
     assert "secret" not in statement
     rows = tables(statement)["Name", "AE title", "Host", "Port"]
     assert rows == [("archive", "RECORDER", "127.0.0.1", str(recorder.port))]
+
+
+def test_forwarding_dicomweb_and_folders_are_stated_where_they_are_used(make_settings, bundle, recorder):
+    plain = conformance_statement(make_settings(destination=[destination(recorder)]), bundle)
+    assert "STOW-RS" not in plain
+    assert "no DICOMweb" in plain
+    statement = conformance_statement(
+        make_settings(
+            destination=[
+                destination(recorder),
+                {"name": "web", "url": "https://pacs/dicom-web", "credentials": Path("/etc/secret")},
+                {"name": "share", "folder": Path("/share")},
+            ],
+            route=[{"destinations": ["archive"], "objects": ["original"]}],
+        ),
+        bundle,
+    )
+    assert tables(statement)["Name", "Address"] == [("web", "https://pacs/dicom-web")]
+    assert tables(statement)["Name", "Folder"] == [("share", "/share")]
+    assert "no DICOMweb" not in statement
+    assert "/etc/secret" not in statement
+    received = contexts(section(statement, "Association acceptance (SCP)"))
+    received = {(abstract, transfer) for abstract, transfer in received if abstract != VERIFICATION}
+    assert received <= contexts(section(statement, "Association initiation (SCU)"))
+    assert not received <= contexts(section(plain, "Association initiation (SCU)"))
 
 
 def test_it_is_printed_as_markdown_and_changes_nothing(bundle, tmp_path, capsys, monkeypatch):

@@ -10,6 +10,7 @@ from peers import StoreScp
 from written_site import STUDY, Site, why
 
 from cxr_pacs.gateway.ledger import Arrival
+from cxr_pacs.gateway.owed import DELIVER, postpone
 from cxr_pacs.settings import load_settings
 
 
@@ -75,9 +76,7 @@ def test_what_became_of_a_delivery(site, told, state, reason, sentence, conclusi
 def test_a_delivery_that_waits_says_why_and_until_when(site, told):
     owed = site.owe(site.report(site.arrive("a", "accept")))
     with site.ledger.begin() as connection:
-        site.ledger.postpone_delivery(
-            connection, owed, attempts=2, next_at=1_000_000_100.0, reason="no association"
-        )
+        postpone(connection, DELIVER, owed, attempts=2, next_at=1_000_000_100.0, reason="no association")
     status, lines = why(told, site)
     assert status == 3
     assert lines[-2].endswith("is next tried then, after 2 failed attempt(s), the last: no association.")
@@ -201,6 +200,38 @@ def test_all_well_with_a_destination_that_answers(tmp_path, told):
             "last_reason": None,
         }
     ]
+
+
+def test_what_is_dismissed_of_a_removed_destination_and_of_a_held_instance(site, told):
+    site.finish(site.owe(site.report(site.arrive("a", "accept")), "old"), "parked", "old is gone")
+    site.arrive("b", "hold", reason="Other bytes.")
+    status, out, _ = told("dismiss", STUDY, "--config", site.config)
+    assert status == 0
+    assert f"parked for old: {STUDY}.9 of study {STUDY}\n    old is gone" in out
+    assert f"held: {STUDY}.98 of study {STUDY}\n    Other bytes." in out
+    assert out.endswith("1 parked object(s) and 1 held instance(s) would be dismissed with --yes\n")
+    assert why(told, site)[0] == 3
+    assert told("dismiss", "--destination", "pacs", "--yes", "--config", site.config)[1].startswith(
+        "0 parked"
+    )
+    assert told("dismiss", "--destination", "old", "--yes", "--config", site.config)[0] == 0
+    assert why(told, site)[1][-1] == "1 instance(s) are held and need a person."
+    assert told("dismiss", "--yes", "--config", site.config)[1].endswith(
+        "1 held instance(s) were dismissed\n"
+    )
+    status, lines = why(told, site)
+    assert (status, lines[-1]) == (0, "1 of 1 deliveries were dismissed, the others taken.")
+    assert "skipped: Dismissed by an administrator on 2" in lines[2]
+    assert lines[2].endswith("It had been held: Other bytes.")
+    said = json.loads(told("status", "--config", site.config, "--json")[1])
+    assert said["decided"] == {"accept": 1, "skip": 1, "hold": 0, "refuse": 0}
+    assert [one["parked"] for one in said["destinations"]] == [0, 0]
+
+
+def test_what_never_came_is_not_dismissed(site, told):
+    status, _, err = told("dismiss", "1.2.3", "--yes", "--config", site.config)
+    assert status == 1
+    assert "1.2.3: nothing of it was received" in err
 
 
 def test_a_destination_that_was_taken_out_of_the_settings_is_still_told(site, told):

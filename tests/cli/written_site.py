@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cxr_pacs.gateway.ledger import Arrival, MadeObject, open_ledger
+from cxr_pacs.gateway.owed import DELIVER, finish, owe
 from cxr_pacs.settings import load_settings
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -47,13 +48,11 @@ class Site:
 
     def owe(self, result_id, name="pacs"):
         with self.ledger.begin() as connection:
-            return self.ledger.add_delivery(connection, result_id, name, 1_000_000_010.0)
+            return owe(connection, DELIVER, result_id, name, 1_000_000_010.0)
 
     def finish(self, delivery_id, state, reason=None):
         with self.ledger.begin() as connection:
-            self.ledger.finish_delivery(
-                connection, delivery_id, state=state, now=1_000_000_020.0, reason=reason
-            )
+            finish(connection, DELIVER, delivery_id, state=state, now=1_000_000_020.0, reason=reason)
 
 
 def why(told, site, uid=STUDY):

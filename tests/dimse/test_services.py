@@ -69,7 +69,7 @@ def test_echoscu_is_answered():
 def test_another_called_title_is_rejected(caplog):
     with listening(lambda _: None) as (peer, _):
         assert dcmtk("echoscu", "-aec", "OTHER", peer.host, peer.port).returncode != 0
-        with pytest.raises(DeliveryRefused, match=r"[Cc]alled AE title"):
+        with pytest.raises(DestinationUnavailable, match=r"[Cc]alled AE title"):
             echo("TEST", Peer(ae_title="OTHER", host=peer.host, port=peer.port))
     assert "association from TEST" in caplog.text
     assert "calling OTHER, rejected: Called AE title not recognised" in caplog.text
@@ -78,7 +78,7 @@ def test_another_called_title_is_rejected(caplog):
 def test_a_calling_title_that_is_not_listed_is_rejected():
     with listening(lambda _: None, calling_ae_titles=("KNOWN",)) as (peer, _):
         echo("KNOWN", peer)
-        with pytest.raises(DeliveryRefused):
+        with pytest.raises(DestinationUnavailable, match=r"[Cc]alling AE title"):
             echo("STRANGER", peer)
 
 

@@ -17,6 +17,7 @@ from numpy import zeros
 
 from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.gateway.ledger import Arrival, MadeObject, open_ledger
+from cxr_pacs.gateway.owed import DELIVER, finish, get, owe, postpone
 from cxr_pacs.gateway.tables import instance
 from cxr_pacs.gateway.tables import study as study_table
 from cxr_pacs.inference import Patient, withhold
@@ -132,12 +133,12 @@ def test_an_object_is_owed_once_to_each_destination(ledger):
         made = MadeObject(study_id=study, kind="SR", sop_instance_uid="2.25.1", file="f")
         result = ledger.add_result(connection, made)
         assert ledger.add_result(connection, made) is None
-        owed = ledger.add_delivery(connection, result, "pacs", 1.0)
-        assert ledger.add_delivery(connection, result, "pacs", 2.0) is None
-        assert ledger.add_delivery(connection, result, "other", 2.0) is not None
-        ledger.finish_delivery(connection, owed, state="delivered", now=3.0, reason=None)
-        ledger.postpone_delivery(connection, owed, attempts=9, next_at=9.0, reason="late")
-        assert ledger.delivery(connection, owed).state == "delivered"
+        row = owe(connection, DELIVER, result, "pacs", 1.0)
+        assert owe(connection, DELIVER, result, "pacs", 2.0) is None
+        assert owe(connection, DELIVER, result, "other", 2.0) is not None
+        finish(connection, DELIVER, row, state="delivered", now=3.0, reason=None)
+        postpone(connection, DELIVER, row, attempts=9, next_at=9.0, reason="late")
+        assert get(connection, DELIVER, row).state == "delivered"
 
 
 def test_two_receivers_read_one_of_two_contents_under_one_uid(ledger):

@@ -25,6 +25,11 @@ def test_empty_file_means_the_defaults():
         ('[site]\nuid_namespace = "mine"', "site.uid_namespace: "),
         ('[[destination]]\nname = "pacs"\nae_title = "P"\nhost = "h"', "destination.0.port: "),
         ('[[destination]]\nnam = "pacs"', "destination.0.nam: unknown key; did you mean 'name'?"),
+        ('[[destination]]\nname = "p"\nurll = "https://h"', "0.urll: unknown key; did you mean 'url'?"),
+        ('[[destination]]\nname = "p"\nfolder = "/f"\nport = 104', "these keys are of several kinds"),
+        ('[[destination]]\nname = "p"\nurl = "ftp://h"', "destination.0.url: "),
+        ('[[destination]]\nname = "p"\nurl = "http://h/x?y=1"', "destination.0.url: "),
+        ('[[destination]]\nname = "p"\nurl = "https://h"\nfolder = "/f"', "several kinds"),
         ("[dicom", "not valid TOML"),
     ],
 )
@@ -32,6 +37,21 @@ def test_a_wrong_key_is_named(text, expected):
     with pytest.raises(SettingsError, match=r"x\.toml") as caught:
         parse_settings(text, "x.toml")
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("more", ["", "port = 104", "credentials = 1", "colour = 1"])
+def test_a_password_in_an_address_is_refused_and_not_quoted(more):
+    text = f'[[destination]]\nname = "p"\nurl = "https://ann:secret@h/dicom-web"\n{more}'
+    with pytest.raises(SettingsError, match=r"destination\.0") as caught:
+        parse_settings(text, "x.toml")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_destination_is_of_one_of_three_kinds():
+    name = '[[destination]]\nname = "p"\n'
+    assert parse_settings(name + 'folder = "/f"', "x").destination[0].where == "files in /f"
+    web = parse_settings(name + 'url = "https://h:8443/dicom-web/"\ncredentials = "/c"', "x").destination[0]
+    assert web.where == "STOW-RS to https://h:8443/dicom-web"
 
 
 def test_two_destinations_of_one_name_are_refused():

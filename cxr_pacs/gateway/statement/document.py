@@ -19,7 +19,7 @@ from cxr_pacs.gateway.statement.objects import (
     private_attributes,
 )
 from cxr_pacs.inference import Bundle
-from cxr_pacs.settings import Settings
+from cxr_pacs.settings import Settings, WebDestination
 
 __all__ = ["conformance_statement"]
 
@@ -65,7 +65,7 @@ def conformance_statement(settings: Settings, bundle: Bundle) -> str:
                     f"preliminary and unverified. {sentence(model.intended_use)}",
                     services_overview(settings, objects),
                     "No media are written or read; there is no query, retrieval, worklist, procedure step, "
-                    "printing or storage commitment, and no DICOMweb.",
+                    f"printing or storage commitment, and {_dicomweb(settings)}.",
                 ),
                 named("Networking", 2, networking(settings, objects)),
                 named(
@@ -97,6 +97,11 @@ def conformance_statement(settings: Settings, bundle: Bundle) -> str:
         )
         + "\n"
     )
+
+
+def _dicomweb(settings: Settings) -> str:
+    web = any(isinstance(destination, WebDestination) for destination in settings.destination)
+    return "of DICOMweb the storing alone" if web else "no DICOMweb"
 
 
 def _security(settings: Settings) -> tuple[str, str]:

@@ -12,11 +12,12 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 
 from cxr_pacs.dimse import Service, associations, query, retrieve, storage
 from cxr_pacs.gateway import intake
-from cxr_pacs.gateway.service import ASSOCIATION_GRACE, offered_services, storage_service
+from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE
+from cxr_pacs.gateway.service import ASSOCIATION_GRACE, offered_services, storage_classes, storage_service
 from cxr_pacs.gateway.statement.markdown import named, table
-from cxr_pacs.gateway.workflow import DELIVERIES_AT_ONCE
-from cxr_pacs.radiograph import SelectionPolicy
-from cxr_pacs.settings import Settings
+from cxr_pacs.gateway.statement.web import web_and_folders
+from cxr_pacs.radiograph import SelectionPolicy, decodable_transfer_syntaxes
+from cxr_pacs.settings import DicomDestination, Settings
 
 __all__ = ["networking", "services_overview"]
 
@@ -50,6 +51,7 @@ def services_overview(settings: Settings, objects: Sequence[FileDataset]) -> str
     received = {context for service in _services(settings) for context, _ in service.contexts}
     asked = (*query.find_contexts(), retrieve.get_contexts(_storage(settings))[0], *retrieve.move_contexts())
     sent = {str(made.SOPClassUID) for made in objects} | {str(context.abstract_syntax) for context in asked}
+    sent |= set(_forwarded_classes(settings))
     rows = (
         (UID(uid).name, uid, _yes(uid in sent), _yes(uid in received))
         for uid in sorted(received | sent, key=lambda uid: UID(uid).name)
@@ -77,6 +79,7 @@ def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
             named("Association acceptance (SCP)", 4, *_acceptance(settings)),
             named("Association initiation (SCU)", 4, *_initiation(settings, objects)),
             named("Query and retrieve (SCU)", 4, *_retrieval(settings)),
+            *([named("DICOMweb and files", 3, *other)] if (other := web_and_folders(settings)) else []),
             named(
                 "Network interfaces",
                 3,
@@ -162,6 +165,11 @@ def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str
             made.SOPClassUID, made.file_meta.TransferSyntaxUID
         ).transfer_syntax
     )
+    contexts |= dict.fromkeys(
+        (abstract.name, abstract, transfer.name, transfer)
+        for abstract in map(UID, _forwarded_classes(settings))
+        for transfer in map(UID, decodable_transfer_syntaxes())
+    )
     delivery = settings.delivery
     warnings = ", ".join(f"{status:04X}" for status in sorted(storage.WARNINGS))
     high = storage.OUT_OF_RESOURCES >> 8
@@ -170,10 +178,11 @@ def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str
         (warnings, "delivered, with a warning in the log"),
         (f"{high:02X}00 to {high:02X}FF", "tried again"),
         ("any other", "parked with the status, for a person"),
-        ("no answer, abort, no connection, transient rejection", "tried again"),
-        ("permanent rejection, no context accepted", "parked with the reason"),
+        ("no answer, abort, no connection, association rejected", "tried again"),
+        ("no presentation context accepted", "parked with the reason"),
     )
-    destinations = ((d.name, d.ae_title, d.host, d.port) for d in settings.destination)
+    archives = [d for d in settings.destination if isinstance(d, DicomDestination)]
+    destinations = ((d.name, d.ae_title, d.host, d.port) for d in archives)
     return (
         "Destinations:",
         table(("Name", "AE title", "Host", "Port"), destinations),
@@ -185,6 +194,7 @@ def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str
             f"{delivery.give_up_after:g} s the object is parked."
         ),
         table(("Status of C-STORE", "The object is"), behaviour),
+        *_forwarding(settings),
         f"{UID(Verification).name} is not requested.",
     )
 
@@ -230,6 +240,23 @@ def _proposed(contexts: Iterable[PresentationContext]) -> str:
         for transfer in context.transfer_syntax
     )
     return table(("Abstract syntax", "UID", "Transfer syntax", "UID"), rows)
+
+
+def _forwarded_classes(settings: Settings) -> tuple[str, ...]:
+    """SOP classes of originals that a route sends on by C-STORE."""
+    archives = {d.name for d in settings.destination if isinstance(d, DicomDestination)}
+    forwards = any(
+        "original" in route.objects and archives & {*route.destinations} for route in settings.route
+    )
+    return storage_classes(settings.dicom) if forwards else ()
+
+
+def _forwarding(settings: Settings) -> tuple[str, ...]:
+    sentence = (
+        "Originals are sent on byte for byte, each in the transfer syntax in which it came and in no other, "
+        "and never to the AE title that sent them."
+    )
+    return (sentence,) if _forwarded_classes(settings) else ()
 
 
 def _yes(flag: bool) -> str:  # noqa: FBT001  a word for a flag

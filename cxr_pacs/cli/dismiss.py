@@ -1,0 +1,65 @@
+"""Let parked objects and held instances be, so that they ask for a person no more."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway import owed
+from cxr_pacs.gateway.dismissal import dismiss_held, held
+from cxr_pacs.gateway.history import study_history
+from cxr_pacs.gateway.looking import looking
+from cxr_pacs.settings import Settings, load_settings
+
+__all__ = ["configure", "run"]
+
+DONE, ERROR = 0, 1
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("uid", nargs="?", metavar="STUDY", help="only what is of this Study Instance UID")
+    parser.add_argument(
+        "--destination",
+        metavar="NAME",
+        help="only objects for this destination, of the settings or not; no held instances",
+    )
+    parser.add_argument("--yes", action="store_true", help="do it; without this it is only listed")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (TOML) of the gateway")
+
+
+def run(options: argparse.Namespace) -> int:
+    """List it and, with ``--yes``, dismiss it; 0, or 1 where nothing of the study was received.
+
+    A dismissed object is not sent again, a dismissed instance is skipped; the files stay, and `why` tells it.
+    """
+    settings = load_settings(options.config) if options.config else Settings()
+    try:
+        with looking(settings) as ledger, ledger.begin() as connection:
+            if options.uid is not None:
+                study_history(connection, options.uid)  # says so where nothing of it was received
+            parked = owed.parked(connection, options.destination, options.uid)
+            instances = held(connection, options.uid) if options.destination is None else ()
+            for row in parked:
+                print(
+                    f"parked for {row.destination}: {row.sop_instance_uid} of study {row.study_instance_uid}"
+                )
+                print(f"    {row.reason}")
+            for one in instances:
+                print(f"held: {one.sop_instance_uid} of study {one.study_instance_uid}")
+                print(f"    {one.reason}")
+            if options.yes:
+                now = time.time()
+                for row in parked:
+                    owed.dismiss(connection, row.work, row.id, now)
+                for one in instances:
+                    dismiss_held(connection, one, now)
+    except NothingToShow as error:
+        print(f"cxr-pacs: {error}", file=sys.stderr)
+        return ERROR
+    what = f"{len(parked)} parked object(s) and {len(instances)} held instance(s)"
+    print(f"{what} were dismissed" if options.yes else f"{what} would be dismissed with --yes")
+    return DONE

@@ -1,0 +1,57 @@
+"""Held instances that nobody will mend, and that an administrator therefore dismisses."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from cxr_pacs.gateway.tables import instance, study
+
+__all__ = ["HeldInstance", "dismiss_held", "held"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldInstance:
+    """An instance that waits for a person, and why."""
+
+    id: int
+    sop_instance_uid: str
+    study_instance_uid: str
+    reason: str
+
+
+def held(connection: sa.Connection, study_uid: str | None) -> tuple[HeldInstance, ...]:
+    """List the held instances; of one study where that is given."""
+    query = (
+        sa.select(instance.c.id, instance.c.sop_instance_uid, instance.c.reason, study.c.study_instance_uid)
+        .join(study, study.c.id == instance.c.study_id)
+        .where(instance.c.decision == "hold")
+    )
+    if study_uid is not None:
+        query = query.where(study.c.study_instance_uid == study_uid)
+    return tuple(
+        HeldInstance(
+            id=row.id,
+            sop_instance_uid=row.sop_instance_uid,
+            study_instance_uid=row.study_instance_uid,
+            reason=row.reason,
+        )
+        for row in connection.execute(query.order_by(instance.c.id))
+    )
+
+
+def dismiss_held(connection: sa.Connection, one: HeldInstance, now: float) -> bool:
+    """Decide that a held instance is skipped; False when it is not held any more."""
+    when = dt.datetime.fromtimestamp(now, tz=dt.UTC).astimezone().isoformat(" ", "seconds")
+    statement = (
+        sa.update(instance)
+        .where(instance.c.id == one.id, instance.c.decision == "hold")
+        .values(
+            decision="skip",
+            rung="dismissed",
+            reason=f"Dismissed by an administrator on {when}. It had been held: {one.reason}",
+        )
+    )
+    return connection.execute(statement).rowcount == 1
