@@ -19,7 +19,6 @@ from radiographs import make_radiograph, synthetic_chest
 from cxr_pacs import dimse
 from cxr_pacs.dimse import associations
 from cxr_pacs.errors import (
-    DeliveryRefused,
     DestinationUnavailable,
     RefusedInstance,
     RetrievalRefused,
