@@ -9,6 +9,7 @@
     │   └── EngineError              no usable inference backend or device
     ├── PermanentError           the same input will fail again: park it with the reason
     │   ├── RefusedInstance          may not enter the gateway (carries the DIMSE status)
+    │   ├── RefusedRequest           a peer's request about objects cannot be understood
     │   ├── UnreadablePixels         pixel data absent, truncated, contradictory or too large
     │   ├── EvidenceError            an object could not be built as the standard says
     │   ├── DeliveryRefused          the destination said no for good
@@ -39,6 +40,7 @@ __all__ = [
     "NothingToShow",
     "PermanentError",
     "RefusedInstance",
+    "RefusedRequest",
     "RetrievalRefused",
     "SettingsError",
     "SpoolUnavailable",
@@ -86,6 +88,10 @@ class RefusedInstance(PermanentError):
     def __init__(self, reason: str, *, status: int = 0xC000) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class RefusedRequest(PermanentError):
+    """A peer's request about objects cannot be understood: a UID is missing, or the data set is damaged."""
 
 
 class UnreadablePixels(PermanentError):

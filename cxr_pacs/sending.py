@@ -45,6 +45,7 @@ class DicomDestination(Table):
     ae_title: AETitle
     host: str
     port: Port
+    commitment: bool = False
 
     @property
     def where(self) -> str:

@@ -28,6 +28,7 @@ from cxr_pacs.setting_types import AETitle, Port, Seconds, Table
 
 __all__ = [
     "ArchiveSettings",
+    "CommitmentSettings",
     "DatabaseSettings",
     "DeliverySettings",
     "DestinationSettings",
@@ -38,6 +39,7 @@ __all__ = [
     "FetchSettings",
     "FolderDestination",
     "HeatmapSettings",
+    "ModalitySettings",
     "ModelSettings",
     "ObjectsSettings",
     "RouteSettings",
@@ -126,6 +128,23 @@ class ObjectsSettings(Table):
     plain_report: bool = False
 
 
+class CommitmentSettings(Table):
+    """``[commitment]``: storage commitment, asked of destinations and given to modalities."""
+
+    gather: Seconds = 5.0
+    wait: Seconds = 5.0
+    report_within: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86400.0
+    provide: bool = False
+
+
+class ModalitySettings(Table):
+    """``[[modality]]``: where a modality that asks for storage commitment is told the outcome."""
+
+    ae_title: AETitle
+    host: str
+    port: Port
+
+
 class FetchSettings(Table):
     """``[fetch]``: which studies of the archives are asked for, and how often."""
 
@@ -166,6 +185,13 @@ class Settings(Table):
     destination: tuple[DestinationSettings, ...] = Field(default=(), strict=False)
     archive: tuple[ArchiveSettings, ...] = Field(default=(), strict=False)
     route: tuple[RouteSettings, ...] = Field(default=(), strict=False)
+    commitment: CommitmentSettings = CommitmentSettings()
+    modality: tuple[ModalitySettings, ...] = Field(default=(), strict=False)
+
+    @property
+    def committing(self) -> tuple[DicomDestination, ...]:
+        """Destinations that are asked for storage commitment."""
+        return tuple(d for d in self.destination if isinstance(d, DicomDestination) and d.commitment)
 
     @property
     def database_url(self) -> str:
@@ -183,7 +209,11 @@ class Settings(Table):
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
-_REPEATED: dict[str, Any] = {"archive": ArchiveSettings, "route": RouteSettings}
+_REPEATED: dict[str, Any] = {
+    "archive": ArchiveSettings,
+    "route": RouteSettings,
+    "modality": ModalitySettings,
+}
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
@@ -230,10 +260,10 @@ def parse_settings(text: str, origin: str) -> Settings:
     except ValidationError as error:
         lines = "\n".join(f"  {_explain(item)}" for item in error.errors())
         raise SettingsError(f"{origin}: these settings are wrong:\n{lines}") from error
-    for table in ("destination", "archive"):
-        names = [one.name for one in getattr(settings, table)]
+    for table, key in (("destination", "name"), ("archive", "name"), ("modality", "ae_title")):
+        names = [getattr(one, key) for one in getattr(settings, table)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise SettingsError(f"{origin}: {table}.name: used twice: {', '.join(repeated)}")
+            raise SettingsError(f"{origin}: {table}.{key}: used twice: {', '.join(repeated)}")
     if wrong := wrong_routes(settings.route, settings.destination):
         lines = "\n".join(f"  {line}" for line in wrong)
         raise SettingsError(f"{origin}: these settings are wrong:\n{lines}")

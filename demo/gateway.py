@@ -35,6 +35,7 @@ class Destination:
     ae_title: str
     port: int
     host: str = "127.0.0.1"
+    commitment: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ class GatewaySettings:
                 f"ae_title = {json.dumps(destination.ae_title)}",
                 f"host = {json.dumps(destination.host)}",
                 f"port = {destination.port}",
+                *(["commitment = true"] if destination.commitment else []),
                 "",
             ]
         return "\n".join(lines)

@@ -1,15 +1,18 @@
-"""Send parked objects again, now that what parked them is mended."""
+"""Send parked objects again, and ask again for failed commitments, now that the cause is mended."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cxr_pacs.errors import NothingToShow
 from cxr_pacs.gateway import owed
+from cxr_pacs.gateway.commitment import ask_again
+from cxr_pacs.gateway.commitment_ledger import CommitmentRow, failed
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.looking import looking
@@ -45,11 +48,15 @@ def run(options: argparse.Namespace) -> int:
                 if options.uid is not None:
                     study_history(connection, options.uid)  # says so where nothing of it was received
                 parked = owed.parked(connection, options.destination, options.uid)
+                uncommitted = failed(connection, options.destination, options.uid)
             queued = _queue(ledger, [row for row in parked if row.destination in known])
+            asked = _ask_again(ledger, {of: rows for of, rows in uncommitted.items() if of[1] in known})
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
     print(f"{queued} parked object(s) are sent again")
+    if asked:
+        print(f"{asked} object(s) are asked for commitment again")
     if strangers := sum(row.destination not in known for row in parked):
         print(f"{strangers} stay parked: their destination is no longer in the settings (see `dismiss`)")
     return QUEUED
@@ -72,3 +79,16 @@ def _queue(ledger: Ledger, due: Sequence[owed.Owed]) -> int:
     finally:
         queue.close()
     return queued
+
+
+def _ask_again(ledger: Ledger, groups: Mapping[tuple[int, str], Sequence[CommitmentRow]]) -> int:
+    """Name failed objects in new transactions, as if they were just delivered; count them."""
+    queue = Queue(ledger.engine)
+    try:
+        with ledger.begin() as connection:
+            for of, objects in groups.items():
+                anew = [(replace(row, state="waiting", repeats=0), "asked for again") for row in objects]
+                ask_again(connection, queue, of, anew, now=time.time())
+    finally:
+        queue.close()
+    return sum(map(len, groups.values()))

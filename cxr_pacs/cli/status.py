@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cxr_pacs.cli.times import moment, since
 from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway.commitment_standing import CommitmentStanding, RequestStanding
 from cxr_pacs.gateway.looking import looking
 from cxr_pacs.gateway.standing import DestinationStanding, Standing, answers, standing
 from cxr_pacs.settings import Settings, load_settings
@@ -56,10 +57,19 @@ def _lines(found: Standing, now: float) -> Iterator[str]:
     if found.oldest_waiting is not None:
         waiting += f"; the first came {moment(found.oldest_waiting)} ({since(found.oldest_waiting, now)} ago)"
     yield f"waiting       {waiting}"
+    commitments = {one.destination: one for one in found.commitments}
     for one in found.destinations:
         yield from _destination(one, now)
+        if one.name in commitments:
+            yield from _commitment(commitments[one.name], now)
     if not found.destinations:
         yield "destinations  none: results stay in the spool"
+    requests = found.requests
+    if requests != RequestStanding(told=0, waiting=0, failed=0):
+        yield (
+            f"modalities    asked for commitment: {requests.told} told, {requests.waiting} to be told, "
+            f"{requests.failed} not told"
+        )
 
 
 def _destination(one: DestinationStanding, now: float) -> Iterator[str]:
@@ -68,5 +78,13 @@ def _destination(one: DestinationStanding, now: float) -> Iterator[str]:
     if one.oldest_waiting is not None and one.next_try is not None:
         waited = since(one.oldest_waiting, now)
         yield f"{'':<13} the first waits for {waited}; next try {moment(one.next_try)}"
+    if one.last_reason:
+        yield f"{'':<13} {one.last_reason}"
+
+
+def _commitment(one: CommitmentStanding, now: float) -> Iterator[str]:
+    waits = "" if one.oldest_waiting is None else f" for {since(one.oldest_waiting, now)}"
+    counts = f"{one.committed} committed, {one.waiting} to be committed{waits}, {one.failed} not committed"
+    yield f"{'':<13} {counts}"
     if one.last_reason:
         yield f"{'':<13} {one.last_reason}"

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from cxr_pacs.dimse.associations import Listener, LocalEntity, Peer, RefusedContext, Service
+from cxr_pacs.dimse.commitment import (
+    CommitmentReport,
+    CommitmentRequest,
+    ObjectReference,
+    commitment_service,
+    report_commitment,
+    report_on,
+    requested_commitment,
+)
 from cxr_pacs.dimse.echo import echo, verification_scp
 from cxr_pacs.dimse.query import Query, identifier, querying, study_date_and_time, value, values
 from cxr_pacs.dimse.retrieve import SubOperations, get, move
 from cxr_pacs.dimse.storage import ReceivedInstance, storage_scp, store, store_as_received
 
 __all__ = [
+    "CommitmentReport",
+    "CommitmentRequest",
     "Listener",
     "LocalEntity",
+    "ObjectReference",
     "Peer",
     "Query",
     "ReceivedInstance",
     "RefusedContext",
     "Service",
     "SubOperations",
+    "commitment_service",
     "echo",
     "get",
     "identifier",
     "move",
     "querying",
+    "report_commitment",
+    "report_on",
+    "requested_commitment",
     "storage_scp",
     "store",
     "store_as_received",

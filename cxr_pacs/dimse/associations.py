@@ -98,10 +98,13 @@ class Service:
     ----------
     contexts : tuple of (abstract syntax UID, transfer syntax UIDs)
     handlers : tuple of (pynetdicom event, callable)
+    both_roles : bool
+        Whether a peer may propose to be the SCP, so that it calls us as the SCU (PS3.7 D.3.3.4).
     """
 
     contexts: tuple[tuple[str, tuple[str, ...]], ...]
     handlers: tuple[tuple[Any, Callable[..., Any]], ...]
+    both_roles: bool = False
 
 
 class Listener:
@@ -139,8 +142,10 @@ class Listener:
         ]
         for service in services:
             self._handlers += service.handlers
+            # None: a proposal of roles is not answered, and so the default ones hold.
+            role = True if service.both_roles else None
             for abstract_syntax, transfer_syntaxes in service.contexts:
-                self._ae.add_supported_context(abstract_syntax, list(transfer_syntaxes))
+                self._ae.add_supported_context(abstract_syntax, list(transfer_syntaxes), role, role)
         self._server: Any = None
 
     def start(self) -> None:
@@ -201,7 +206,7 @@ def associate(
     handlers: Sequence[tuple[Any, Callable[..., Any]]] = (),
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
-    """Open an association as SCU, release it at the end.
+    """Open an association, by default as SCU; release it at the end.
 
     Parameters
     ----------

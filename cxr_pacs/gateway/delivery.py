@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable, kind_and_place
 from cxr_pacs.gateway import owed
 from cxr_pacs.gateway.destinations import Destination, destinations
@@ -75,10 +77,18 @@ class Deliveries:
         Destinations, and the pace of retries.
     ledger, spool, queue, clock
         What is owed, its file, the queue of attempts, and seconds since the epoch.
+    on_delivered : callable
+        Gets what a destination took, in the transaction that records it.
     """
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, spool: Spool, queue: Queue, clock: Callable[[], float]
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        spool: Spool,
+        queue: Queue,
+        clock: Callable[[], float],
+        on_delivered: Callable[[sa.Connection, owed.Owed], None],
     ) -> None:
         self._pace = settings.delivery
         self._courier = Courier(settings)
@@ -86,6 +96,7 @@ class Deliveries:
         self._spool = spool
         self._queue = queue
         self._clock = clock
+        self._on_delivered = on_delivered
         # Where something may wait out a back-off: after a start nobody knows.
         self._missed = {destination.name for destination in settings.destination}
 
@@ -126,6 +137,8 @@ class Deliveries:
                 )
             else:
                 owed.finish(connection, work, row_id, state=state, now=now, reason=reason)
+                if state == "delivered":
+                    self._on_delivered(connection, row)
         if state == "waiting":
             self._missed.add(row.destination)
         elif state == "delivered" and row.destination in self._missed:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway.commitment_standing import commitment_story, uncommitted
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.rerun import superseded_results
 from cxr_pacs.gateway.tables import earlier_reading, instance, rerun, result, study, unmade
@@ -99,6 +100,8 @@ def study_history(connection: sa.Connection, uid: str) -> History:
     past = superseded_results(connection, row.id)
     missing = _rows(connection, sa.select(unmade).where(unmade.c.study_id == row.id))
     conclusion, done = _conclusion(row.problem, instances, results, deliveries)
+    if done:
+        conclusion, done = _commitment_conclusion(conclusion, *uncommitted(connection, row.id))
     return History(
         study_instance_uid=row.study_instance_uid,
         events=(
@@ -108,6 +111,7 @@ def study_history(connection: sa.Connection, uid: str) -> History:
             *(_made(one, past) for one in results),
             *(Event(at=None, sentence=f"Left out: {one.reason}") for one in missing),
             *map(_sent, deliveries),
+            *(Event(at=at, sentence=said) for at, said in commitment_story(connection, row.id, _KINDS)),
         ),
         conclusion=conclusion,
         done=done,
@@ -200,6 +204,15 @@ def _conclusion(
     if dismissed := [row for row in deliveries if row.state == "dismissed"]:
         return f"{len(dismissed)} of {len(deliveries)} deliveries were dismissed, the others taken.", True
     return f"All {len(deliveries)} deliveries were taken.", True
+
+
+def _commitment_conclusion(conclusion: str, waiting: int, failed: int) -> tuple[str, bool]:
+    """Say what storage commitment adds to the `conclusion` of a study of which all else is done."""
+    if failed:
+        return f"The storage of {failed} object(s) is not committed and needs a person.", False
+    if waiting:
+        return f"{conclusion} The storage of {waiting} object(s) is not committed yet.", False
+    return conclusion, True
 
 
 def _unfinished(

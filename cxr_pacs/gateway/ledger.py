@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cxr_pacs.errors import ConfigurationError
-from cxr_pacs.gateway import owed
+from cxr_pacs.gateway import commitment_ledger, owed
 from cxr_pacs.gateway.database import connect, insert_into, one_at_a_time
 from cxr_pacs.gateway.tables import delivery, instance, metadata, rerun, result, study, unmade
 from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
@@ -211,7 +211,8 @@ class Ledger:
             .group_by(study.c.id),
         }
         found = {name: tuple(connection.execute(query).scalars()) for name, query in queries.items()}
-        return found | {work: owed.waiting(connection, work) for work in owed.WORKS}
+        found |= {work: owed.waiting(connection, work) for work in owed.WORKS}
+        return found | commitment_ledger.unfinished(connection)
 
     def set_problem(self, connection: sa.Connection, study_id: int, problem: str) -> None:
         """Record why the study has no (new) report."""

@@ -54,6 +54,7 @@ class Owed:
     created_at: float
     reason: str | None
     file: str
+    study_id: int
     study_instance_uid: str
     sop_instance_uid: str
 
@@ -184,6 +185,7 @@ def _row(row: Any) -> Owed:
         created_at=row.created_at,
         reason=row.reason,
         file=row.file,
+        study_id=row.study_id,
         study_instance_uid=row.study_instance_uid,
         sop_instance_uid=row.sop_instance_uid,
     )

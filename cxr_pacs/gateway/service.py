@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 
@@ -14,8 +14,11 @@ from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
 )
+from pynetdicom.association import Association
 
 from cxr_pacs import __version__, dimse
+from cxr_pacs.gateway.commitment import CommitmentUser
+from cxr_pacs.gateway.commitment_provider import CommitmentProvider
 from cxr_pacs.gateway.destinations import check_credentials
 from cxr_pacs.gateway.fetch_schedule import FetchSchedule
 from cxr_pacs.gateway.fetching import Fetcher
@@ -33,7 +36,15 @@ from cxr_pacs.inference import Engine, bundled, load_bundle, load_engine
 from cxr_pacs.radiograph import decodable_transfer_syntaxes
 from cxr_pacs.settings import DicomSettings, Settings
 
-__all__ = ["Gateway", "Role", "offered_services", "open_engine", "storage_classes", "storage_service"]
+__all__ = [
+    "Gateway",
+    "Role",
+    "commitment_service",
+    "offered_services",
+    "open_engine",
+    "storage_classes",
+    "storage_service",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +82,22 @@ def storage_service(
     return dimse.storage_scp(storage_classes(dicom), decodable_transfer_syntaxes(), receive, released)
 
 
-def offered_services(storage: dimse.Service) -> tuple[dimse.Service, ...]:
-    """Every service that the gateway is an SCP of."""
-    return dimse.verification_scp(), storage
+def commitment_service(
+    settings: Settings,
+    take_request: Callable[[dimse.CommitmentRequest, Association], bool],
+    take_report: Callable[[dimse.CommitmentReport], bool],
+) -> dimse.Service | None:
+    """Storage commitment, where modalities may ask us or a destination is asked; else None."""
+    if settings.commitment.provide:
+        return dimse.commitment_service(take_request, take_report)
+    if settings.committing:
+        return dimse.commitment_service(None, take_report)
+    return None
+
+
+def offered_services(storage: dimse.Service, commitment: dimse.Service | None) -> tuple[dimse.Service, ...]:
+    """Every service that the gateway listens for."""
+    return dimse.verification_scp(), storage, *([commitment] if commitment else [])
 
 
 class Role(StrEnum):
@@ -134,6 +158,9 @@ class Gateway:
             name = undo.enter_context(spool.place(local_names()))
             queue = Queue(ledger.engine)
             undo.callback(queue.close)
+            sending = (self._settings, ledger, spool, queue, time.time)
+            # Shared: what the listener took of an association is told on it.
+            user, provider = CommitmentUser(*sending), CommitmentProvider(*sending)
             self._announce()
             if self._engine is None:
                 queue.prepare()
@@ -144,13 +171,16 @@ class Gateway:
                     spool=spool,
                     reader=Reader(self._settings, self._engine),
                     queue=queue,
+                    commitment=user,
+                    commitment_provider=provider,
                     executor=name if ledger.is_shared else ONLY_EXECUTOR,
                     clock=time.time,
                 )
                 self._work(around, undo)
             if self._role.receives:
-                forwarding = Forwarding(self._settings, ledger, spool, queue, time.time)
-                self._listen(Intake(ledger, spool, forwarding.schedule, time.time), ledger, queue, undo)
+                intake = Intake(ledger, spool, Forwarding(*sending).schedule, time.time)
+                commitment = commitment_service(self._settings, provider.take_request, user.take_report)
+                self._listen(intake, commitment, ledger, queue, undo)
             self._on_stop = undo.pop_all()
 
     def stop(self) -> None:
@@ -182,14 +212,21 @@ class Gateway:
         workflows.start()
         undo.callback(workflows.stop, WORKFLOW_GRACE)
 
-    def _listen(self, intake: Intake, ledger: Ledger, queue: Queue, undo: ExitStack) -> None:
+    def _listen(
+        self,
+        intake: Intake,
+        commitment: dimse.Service | None,
+        ledger: Ledger,
+        queue: Queue,
+        undo: ExitStack,
+    ) -> None:
         study = self._settings.study
         storage = storage_service(
             self._settings.dicom,
             intake.receive,
             lambda uids: hasten_reports(ledger, queue, study, uids, time.time()),
         )
-        listener = self._listener(storage, intake.refuse_context)
+        listener = self._listener(offered_services(storage, commitment), intake.refuse_context)
         listener.start()
         undo.callback(listener.stop, ASSOCIATION_GRACE)
         if self._settings.archive and self._settings.fetch.every:
@@ -198,7 +235,7 @@ class Gateway:
             undo.callback(looks.stop, ASSOCIATION_GRACE)
 
     def _listener(
-        self, storage: dimse.Service, refuse_context: Callable[[dimse.RefusedContext], None]
+        self, services: Sequence[dimse.Service], refuse_context: Callable[[dimse.RefusedContext], None]
     ) -> dimse.Listener:
         dicom = self._settings.dicom
         local = dimse.LocalEntity(
@@ -209,4 +246,4 @@ class Gateway:
             max_associations=dicom.max_associations,
         )
         logger.info("negotiating %d transfer syntaxes", len(decodable_transfer_syntaxes()))
-        return dimse.Listener(local, offered_services(storage), refuse_context)
+        return dimse.Listener(local, services, refuse_context)

@@ -92,6 +92,11 @@ class Spool:
         sync(self.path(relative).parent)
         return relative
 
+    @staticmethod
+    def is_original(relative: str) -> bool:
+        """Whether `keep_original` gave this path."""
+        return relative.startswith("originals/")
+
     def path(self, relative: str) -> Path:
         """Where the file that `keep_original` or `keep_result` named lies."""
         return self.root / relative

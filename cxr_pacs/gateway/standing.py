@@ -8,6 +8,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable
+from cxr_pacs.gateway.commitment_standing import (
+    CommitmentStanding,
+    RequestStanding,
+    commitment_standings,
+    request_standing,
+)
 from cxr_pacs.gateway.destinations import Destination, destinations
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.tables import instance, study
@@ -70,6 +76,10 @@ class Standing:
         Count of instances for each of accept, skip, hold and refuse; of the held those alone of which no
         other content was accepted.
     destinations : tuple of DestinationStanding
+    commitments : tuple of CommitmentStanding
+        Of the destinations that were ever asked.
+    requests : RequestStanding
+        What modalities asked for.
     """
 
     studies: int
@@ -79,12 +89,15 @@ class Standing:
     unreported: int
     decided: dict[str, int]
     destinations: tuple[DestinationStanding, ...]
+    commitments: tuple[CommitmentStanding, ...]
+    requests: RequestStanding
 
     @property
     def needs_a_person(self) -> bool:
         """Whether something stands that will not go on by itself."""
         stuck = any(one.parked or (one.problem and not one.removed) for one in self.destinations)
-        return bool(self.without_report or self.decided["hold"] or stuck)
+        uncommitted = any(one.failed for one in self.commitments)
+        return bool(self.without_report or self.decided["hold"] or stuck or uncommitted)
 
 
 def answers(settings: Settings) -> dict[str, str | None]:
@@ -133,6 +146,8 @@ def standing(connection: sa.Connection, problems: Mapping[str, str | None]) -> S
             _destination(connection, name, problems.get(name, _REMOVED))
             for name in sorted(problems.keys() | told)
         ),
+        commitments=commitment_standings(connection),
+        requests=request_standing(connection),
     )
 
 

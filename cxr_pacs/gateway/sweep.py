@@ -16,7 +16,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from cxr_pacs.errors import kind_and_place
-from cxr_pacs.gateway import owed
+from cxr_pacs.gateway import commitment_ledger, owed
 from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.queue import FATAL_DISPATCHES, Queue
 from cxr_pacs.gateway.tables import instance
@@ -123,7 +123,7 @@ class Sweep:
             give_up(connection, row_id, reason)
             return
         logger.warning("%s %d has no live workflow: taken up", name, row_id)
-        partition = owed.get(connection, name, row_id).destination if name in owed.WORKS else None
+        partition = _partition(connection, name, row_id)
         self._queue.enqueue(connection, name, row_id, attempt + 1, partition=partition)
 
     @property
@@ -137,3 +137,11 @@ class Sweep:
 
     def _park(self, work: str, connection: sa.Connection, row_id: int, reason: str) -> None:
         owed.finish(connection, work, row_id, state="parked", now=self._clock(), reason=reason)
+
+
+def _partition(connection: sa.Connection, name: str, row_id: int) -> str | None:
+    if name in owed.WORKS:
+        return owed.get(connection, name, row_id).destination
+    if name in commitment_ledger.WORKFLOWS:
+        return commitment_ledger.partition(connection, name, row_id)
+    return None

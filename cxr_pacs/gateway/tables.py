@@ -5,6 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 __all__ = [
+    "commitment",
+    "commitment_request",
+    "commitment_transaction",
     "delivery",
     "earlier_reading",
     "executor",
@@ -13,6 +16,7 @@ __all__ = [
     "instance",
     "metadata",
     "released",
+    "requested_object",
     "rerun",
     "result",
     "study",
@@ -161,4 +165,56 @@ forwarding = sa.Table(
     sa.Column("reason", sa.Text),
     sa.UniqueConstraint("instance_id", "destination"),
     sa.Index("ix_forwarding_destination_state", "destination", "state"),
+)
+# Storage commitment that we ask for (PS3.4 annex J): one N-ACTION, and each object that it may name.
+commitment_transaction = sa.Table(
+    "commitment_transaction",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("transaction_uid", sa.String(64), nullable=False, unique=True),
+    sa.Column("study_id", sa.ForeignKey("study.id"), nullable=False, index=True),
+    sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(9), nullable=False),  # gathering, asking, asked, closed
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("asked_at", sa.Float),
+    sa.Column("reason", sa.Text),  # why it could not be asked for
+)
+commitment = sa.Table(
+    "commitment",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    # the last one that named it
+    sa.Column("transaction_id", sa.ForeignKey("commitment_transaction.id"), nullable=False, index=True),
+    sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("sop_class_uid", sa.String(64), nullable=False),
+    sa.Column("sop_instance_uid", sa.String(64), nullable=False),
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("state", sa.String(9), nullable=False),  # waiting, lost (to be sent again), committed, failed
+    sa.Column("repeats", sa.Integer, nullable=False),
+    sa.Column("delivered_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float),
+    sa.Column("reason", sa.Text),
+    sa.UniqueConstraint("destination", "sop_instance_uid"),
+)
+# Storage commitment that a modality asks us for.
+commitment_request = sa.Table(
+    "commitment_request",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("ae_title", sa.String(64), nullable=False),
+    sa.Column("transaction_uid", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(8), nullable=False),  # waiting, told, failed
+    sa.Column("received_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float),
+    sa.Column("reason", sa.Text),
+    sa.UniqueConstraint("ae_title", "transaction_uid"),
+)
+requested_object = sa.Table(
+    "requested_object",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("request_id", sa.ForeignKey("commitment_request.id"), nullable=False, index=True),
+    sa.Column("sop_class_uid", sa.String(64), nullable=False),
+    sa.Column("sop_instance_uid", sa.String(64), nullable=False, index=True),
+    sa.Column("failure", sa.Integer),  # PS3.3 C.14.1.1; none while nothing was told, and for a committed one
 )

@@ -7,7 +7,7 @@ workflow in one transaction. So a process may die anywhere, and the next one goe
 
 ::
 
-    intake ─▶ analyse(instance) ─▶ report(study), after the quiet period ─▶ deliver(delivery) …
+    intake ─▶ analyse(instance) ─▶ report(study), after the quiet period ─▶ deliver(delivery) ─▶ commit …
     rerun ──────▲
     intake ─▶ forward(forwarding), of originals that a route sends on …
 """
@@ -25,7 +25,9 @@ from dbos import DBOS, DBOSPortableJSONSerializer
 from pydicom import FileDataset
 
 from cxr_pacs.errors import EvidenceError, TransientError, kind_and_place
-from cxr_pacs.gateway import owed
+from cxr_pacs.gateway import commitment_ledger, owed
+from cxr_pacs.gateway.commitment import CommitmentUser
+from cxr_pacs.gateway.commitment_provider import CommitmentProvider
 from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE, Deliveries, backoff
 from cxr_pacs.gateway.documents import KINDS, Writer
 from cxr_pacs.gateway.forwarding import Forwarding
@@ -54,6 +56,8 @@ logger = logging.getLogger(__name__)
 # Idle, each poll of a queue costs about 2 ms of a processor.
 POLL_SECONDS = 0.2
 DELIVERY_POLL_SECONDS = 0.1
+# With each destination, and with each modality.
+COMMITMENTS_AT_ONCE = 2
 # An analysis that fails in a way that nobody foresaw is tried this often before the instance is held.
 UNFORESEEN_ATTEMPTS = 5
 
@@ -67,6 +71,8 @@ class Surroundings:
     spool: Spool
     reader: Reader
     queue: Queue
+    commitment: CommitmentUser
+    commitment_provider: CommitmentProvider
     executor: str
     clock: Callable[[], float]
 
@@ -95,8 +101,10 @@ class StudyWorkflows:
             around.ledger, self._queue, self._executor, lambda: frozenset(self._at_work), around.clock
         )
         self._routes = Routes(around.settings)
+        self._commitment = around.commitment
+        self._commitment_provider = around.commitment_provider
         sending = (around.settings, around.ledger, around.spool, self._queue, around.clock)
-        self._deliveries = Deliveries(*sending)
+        self._deliveries = Deliveries(*sending, self._commitment.owe)
         self._forwarding = Forwarding(*sending)
 
     def start(self) -> None:
@@ -112,7 +120,14 @@ class StudyWorkflows:
                 "log_level": "WARNING",
             }
         )
-        for action in (self._analyse, self._report, self._deliveries.deliver, self._deliveries.forward):
+        for action in (
+            self._analyse,
+            self._report,
+            self._deliveries.deliver,
+            self._deliveries.forward,
+            self._commitment.commit,
+            self._commitment_provider.report_commitment,
+        ):
             name = action.__name__.lstrip("_")
             # DBOS marks the function that it is given, which a bound method does not allow.
             DBOS.workflow(name=name, max_recovery_attempts=FATAL_DISPATCHES - 1)(
@@ -121,12 +136,16 @@ class StudyWorkflows:
         DBOS.launch()
         DBOS.register_queue("analyse", worker_concurrency=ANALYSES_AT_ONCE, polling_interval_sec=POLL_SECONDS)
         DBOS.register_queue("report", worker_concurrency=2, polling_interval_sec=POLL_SECONDS)
-        # Partitioned by destination: one that is down takes no slot from another.
+        # Partitioned by destination, or by the modality: one that is down takes no slot from another.
         DBOS.register_queue(
             "deliver",
             partition_worker_concurrency=DELIVERIES_AT_ONCE,
             polling_interval_sec=DELIVERY_POLL_SECONDS,
         )
+        for name in commitment_ledger.WORKFLOWS:
+            DBOS.register_queue(
+                name, partition_worker_concurrency=COMMITMENTS_AT_ONCE, polling_interval_sec=POLL_SECONDS
+            )
         self._sweep.start()
 
     def stop(self, grace: float) -> None:

@@ -42,6 +42,7 @@ TRANSFER_SYNTAXES = [
     uid for uid, known in KNOWN_UIDS.items() if known[1] == "Transfer Syntax" and UID(uid).is_transfer_syntax
 ]
 VERIFICATION = "1.2.840.10008.1.1"
+COMMITMENT = "1.2.840.10008.1.20.1"
 # every storage class that pynetdicom or pydicom knows, current or retired, and Verification
 ABSTRACT_SYNTAXES = sorted(
     {
@@ -340,6 +341,27 @@ def test_every_status_that_is_returned_is_stated(make_settings, bundle, monkeypa
     assert {f"{status:04X}" for status in returned} == stated
 
 
+@pytest.mark.parametrize(("asks", "provides"), [(True, False), (False, True), (False, False)])
+def test_storage_commitment_is_negotiated_as_stated(make_settings, bundle, recorder, asks, provides):
+    settings = make_settings(
+        destination=[destination(recorder) | {"commitment": asks}],
+        commitment={"provide": provides},
+        modality=[{"ae_title": "DX1", "host": "127.0.0.1", "port": 104}],
+    )
+    statement = conformance_statement(settings, bundle)
+    roles = {row[1]: row[2:] for row in tables(section(statement, "Overview")).popitem()[1]}
+    assert roles.get(COMMITMENT, ("no", "no")) == ("yes" if asks else "no", "yes" if provides else "no")
+    stated = contexts(section(statement, "Association acceptance (SCP)"))
+    proposed = [(COMMITMENT, syntax) for syntax in TRANSFER_SYNTAXES]
+    assert accepted_contexts(settings, proposed) == {pair for pair in stated if pair[0] == COMMITMENT}
+    assert any(pair[0] == COMMITMENT for pair in stated) == (asks or provides)
+    initiated = contexts(section(statement, "Association initiation (SCU)"))
+    assert any(pair[0] == COMMITMENT for pair in initiated) == (asks or provides)
+    told = section(statement, "Storage commitment")
+    assert ("Asked: archive." in told) == asks
+    assert ("DX1" in told) == ("Operations statement" in told) == provides
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [(0x0000, "delivered"), (0xB007, "delivered, with"), (0xA7FF, "tried again"), (0xC123, "parked")],
@@ -382,7 +404,7 @@ def test_the_configuration_and_the_destinations_are_those_that_run(make_settings
     assert set(stated) == {
         f"{table}.{key}"
         for table, part in settings
-        if table not in {"database", "engine", "spool", "destination", "archive", "route"}
+        if table not in {"database", "engine", "spool", "destination", "archive", "route", "modality"}
         for key in type(part).model_fields
     }
     assert "secret" not in statement

@@ -64,8 +64,8 @@ def conformance_statement(settings: Settings, bundle: Bundle) -> str:
                     "them go to the same study by C-STORE. Not a diagnostic device: every report is "
                     f"preliminary and unverified. {sentence(model.intended_use)}",
                     services_overview(settings, objects),
-                    "No media are written or read; there is no query, retrieval, worklist, procedure step, "
-                    f"printing or storage commitment, and {_dicomweb(settings)}.",
+                    "No media are written or read; nothing can be queried or retrieved here; there is no "
+                    f"worklist, procedure step or printing, and {_dicomweb(settings)}.",
                 ),
                 named("Networking", 2, networking(settings, objects)),
                 named(
@@ -125,7 +125,7 @@ def _configuration(settings: Settings) -> Iterator[tuple[str, object]]:
     for name in type(settings).model_fields:
         part = getattr(settings, name)
         if name in _INTERNAL or not isinstance(part, BaseModel):
-            continue  # destinations have a table of their own
+            continue  # destinations and modalities have tables of their own
         for key in type(part).model_fields:
             value = getattr(part, key)
             yield f"{name}.{key}", ", ".join(map(str, value)) if isinstance(value, tuple) else value

@@ -13,7 +13,14 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 from cxr_pacs.dimse import Service, associations, query, retrieve, storage
 from cxr_pacs.gateway import intake
 from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE
-from cxr_pacs.gateway.service import ASSOCIATION_GRACE, offered_services, storage_classes, storage_service
+from cxr_pacs.gateway.service import (
+    ASSOCIATION_GRACE,
+    commitment_service,
+    offered_services,
+    storage_classes,
+    storage_service,
+)
+from cxr_pacs.gateway.statement import commitment
 from cxr_pacs.gateway.statement.markdown import named, table
 from cxr_pacs.gateway.statement.web import web_and_folders
 from cxr_pacs.radiograph import SelectionPolicy, decodable_transfer_syntaxes
@@ -52,6 +59,10 @@ def services_overview(settings: Settings, objects: Sequence[FileDataset]) -> str
     asked = (*query.find_contexts(), retrieve.get_contexts(_storage(settings))[0], *retrieve.move_contexts())
     sent = {str(made.SOPClassUID) for made in objects} | {str(context.abstract_syntax) for context in asked}
     sent |= set(_forwarded_classes(settings))
+    # A user of storage commitment listens for reports, too.
+    received -= {commitment.SOP_CLASS}
+    sent |= {commitment.SOP_CLASS} if settings.committing else set()
+    received |= {commitment.SOP_CLASS} if settings.commitment.provide else set()
     rows = (
         (UID(uid).name, uid, _yes(uid in sent), _yes(uid in received))
         for uid in sorted(received | sent, key=lambda uid: UID(uid).name)
@@ -79,6 +90,7 @@ def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
             named("Association acceptance (SCP)", 4, *_acceptance(settings)),
             named("Association initiation (SCU)", 4, *_initiation(settings, objects)),
             named("Query and retrieve (SCU)", 4, *_retrieval(settings)),
+            named("Storage commitment", 4, *commitment.paragraphs(settings)),
             *([named("DICOMweb and files", 3, *other)] if (other := web_and_folders(settings)) else []),
             named(
                 "Network interfaces",
@@ -90,7 +102,8 @@ def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
 
 
 def _services(settings: Settings) -> tuple[Service, ...]:
-    return offered_services(_storage(settings))
+    commitment_or_none = commitment_service(settings, lambda *_: False, lambda _: False)
+    return offered_services(_storage(settings), commitment_or_none)
 
 
 def _storage(settings: Settings) -> Service:
@@ -116,8 +129,11 @@ def _policies(settings: Settings) -> str:
         ("Implementation class UID", ae.implementation_class_uid),
         ("Implementation version name", ae.implementation_version_name),
         ("Asynchronous operations", "not supported: one operation at a time"),
-        ("Role selection", "as SCP of storage on associations for C-GET; else not supported"),
         ("User identity, extended negotiation", "not supported"),
+        (
+            "Role selection",
+            f"as SCP of storage on associations for C-GET; {commitment.role_selection(settings)}",
+        ),
         ("Associations accepted at once", settings.dicom.max_associations),
         ("Associations initiated at once, to each destination", DELIVERIES_AT_ONCE),
         ("Time-out of association messages (ACSE), s", f"{associations.ACSE_SECONDS:g}"),
@@ -170,6 +186,7 @@ def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str
         for abstract in map(UID, _forwarded_classes(settings))
         for transfer in map(UID, decodable_transfer_syntaxes())
     )
+    contexts |= dict.fromkeys(commitment.contexts(settings))
     delivery = settings.delivery
     warnings = ", ".join(f"{status:04X}" for status in sorted(storage.WARNINGS))
     high = storage.OUT_OF_RESOURCES >> 8
@@ -186,7 +203,7 @@ def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str
     return (
         "Destinations:",
         table(("Name", "AE title", "Host", "Port"), destinations),
-        "Presentation contexts proposed, one in each association, for the object that is sent:",
+        "Presentation contexts proposed, one in each association, for what is sent:",
         table(("Abstract syntax", "UID", "Transfer syntax", "UID"), contexts),
         (
             f"Behaviour by status. A repetition waits {delivery.first_retry:g} s, then twice as long each "
