@@ -227,7 +227,7 @@ def test_a_refusal_for_good_is_parked_with_its_reason(make_settings, serving, tm
 
 def test_out_of_resources_is_tried_again_and_given_up_in_the_end(make_settings, serving, tmp_path):
     with StubbornArchive(tmp_path / "full", ae_title="FULL", status=0xA700) as full:
-        settings = make_settings(full, give_up_after=1.0)
+        settings = make_settings(full, give_up_after=5.0)
         with serving(settings) as gateway:
             send(radiographs(1), gateway.port)
             eventually(lambda: [d["state"] for d in table(settings, "delivery")] == ["parked"] * 2)
