@@ -233,6 +233,7 @@ class StudyWorkflows:
     def _schedule_report(self, connection: sa.Connection, instance_id: int) -> None:
         """Look at the study again when it can be complete; the last instance's look is the one."""
         study_id = self._ledger.instance(connection, instance_id).study_id
+        lock_study(connection, study_id)  # or two that end at once see each other undecided, and nobody looks
         delay = until_due(connection, study_id, self._settings.study, self._clock())
         first = earlier_attempts(connection, instance_id) is None
         attempt = 1 if first else self._queue.attempts("report", instance_id) + 1
