@@ -14,12 +14,14 @@ from pathlib import Path
 
 from cxr_pacs.errors import NothingToShow, PermanentError, TransientError
 from cxr_pacs.gateway.fetching import Fetched, Fetcher, archives, local_time
+from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.intake import Intake
 from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.looking import looking
 from cxr_pacs.gateway.missing import Look
 from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.service import storage_service
+from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.study import hasten_reports
 from cxr_pacs.settings import ArchiveSettings, Settings, load_settings
@@ -69,12 +71,9 @@ def _fetcher(settings: Settings) -> Iterator[Fetcher]:
     with looking(settings) as ledger:
         queue = Queue(ledger.engine)
         try:
-            intake = Intake(
-                ledger,
-                Spool(settings.spool.path),
-                lambda connection, row: queue.enqueue(connection, "analyse", row, 1),
-                time.time,
-            )
+            spool = Spool(settings.spool.path)
+            site = Site(settings=settings, ledger=ledger, spool=spool, queue=queue, clock=time.time)
+            intake = Intake(ledger, spool, Forwarding(site).schedule, time.time)
             yield Fetcher(
                 settings,
                 ledger,

@@ -116,18 +116,18 @@ class Listener:
         Title and address. A peer that calls another title is rejected (PS3.8 9.3.4, reason 7).
     services : sequence of Service
         What is negotiated; everything else is refused as "abstract syntax not supported".
-    on_refused_context : callable
-        Called once in an association for each proposed SOP class that was not accepted.
+    on_refused_contexts : callable
+        Called once for an association with every proposed SOP class that was not accepted, if there is one.
     """
 
     def __init__(
         self,
         local: LocalEntity,
         services: Sequence[Service],
-        on_refused_context: Callable[[RefusedContext], None],
+        on_refused_contexts: Callable[[Sequence[RefusedContext]], None],
     ) -> None:
         self._local = local
-        self._on_refused_context = on_refused_context
+        self._on_refused_contexts = on_refused_contexts
         self._ae = AE(ae_title=local.ae_title)
         self._ae.require_called_aet = True
         self._ae.require_calling_aet = list(local.calling_ae_titles)
@@ -176,13 +176,15 @@ class Listener:
             for context in event.assoc.rejected_contexts
             if context.abstract_syntax not in accepted
         }
-        for abstract_syntax, result in refused.items():
-            self._on_refused_context(
-                RefusedContext(
-                    calling_ae_title=str(event.assoc.requestor.ae_title),
-                    abstract_syntax=str(abstract_syntax),
-                    class_is_read=result == 4,
-                )
+        if refused:
+            title = str(event.assoc.requestor.ae_title)
+            self._on_refused_contexts(
+                [
+                    RefusedContext(
+                        calling_ae_title=title, abstract_syntax=str(syntax), class_is_read=result == 4
+                    )
+                    for syntax, result in refused.items()
+                ]
             )
 
     def _report_rejection(self, event: evt.Event) -> None:

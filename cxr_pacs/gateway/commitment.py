@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -26,11 +26,9 @@ from cxr_pacs.errors import CxrPacsError, DeliveryRefused, DestinationUnavailabl
 from cxr_pacs.gateway import commitment_ledger as rows
 from cxr_pacs.gateway.commitment_ledger import COMMIT, CommitmentRow, TransactionRow
 from cxr_pacs.gateway.delivery import Courier, backoff
-from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.owed import Owed
 from cxr_pacs.gateway.queue import Queue
-from cxr_pacs.gateway.spool import Spool
-from cxr_pacs.settings import Settings
+from cxr_pacs.gateway.site import Site
 
 __all__ = ["MOST_REPEATS", "CommitmentUser", "ask_again"]
 
@@ -48,27 +46,20 @@ class CommitmentUser:
 
     Parameters
     ----------
-    settings : Settings
-        Destinations, and the pace.
-    ledger, spool : Ledger, Spool
-        What was delivered.
-    queue : Queue
-        Where the workflow `commit` is put.
-    clock : callable
-        Seconds since the epoch.
+    site : Site
+        Destinations, what was delivered to them, and where the workflow `commit` is put.
     """
 
-    def __init__(
-        self, settings: Settings, ledger: Ledger, spool: Spool, queue: Queue, clock: Callable[[], float]
-    ) -> None:
-        self._settings = settings
-        self._ledger = ledger
-        self._spool = spool
-        self._queue = queue
-        self._clock = clock
-        self._courier = Courier(settings)
+    def __init__(self, site: Site) -> None:
+        self._settings = site.settings
+        self._ledger = site.ledger
+        self._spool = site.spool
+        self._queue = site.queue
+        self._clock = site.clock
+        self._courier = Courier(site.settings)
         self._peers = {
-            d.name: dimse.Peer(ae_title=d.ae_title, host=d.host, port=d.port) for d in settings.committing
+            d.name: dimse.Peer(ae_title=d.ae_title, host=d.host, port=d.port)
+            for d in site.settings.committing
         }
         # By transaction UID: set when the report came, on whatever association.
         self._reported: dict[str, threading.Event] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -19,11 +19,8 @@ from cxr_pacs.errors import (
 )
 from cxr_pacs.gateway.commitment_ledger import REPORT_COMMITMENT
 from cxr_pacs.gateway.delivery import backoff
-from cxr_pacs.gateway.ledger import Ledger
-from cxr_pacs.gateway.queue import Queue
-from cxr_pacs.gateway.spool import Spool
+from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.tables import commitment_request, instance, requested_object
-from cxr_pacs.settings import Settings
 
 __all__ = ["CommitmentProvider"]
 
@@ -53,26 +50,19 @@ class CommitmentProvider:
 
     Parameters
     ----------
-    settings : Settings
-        Where the modalities are, and the pace of retries.
-    ledger, spool : Ledger, Spool
-        What came.
-    queue : Queue
-        Where the workflow `report_commitment` is put.
-    clock : callable
-        Seconds since the epoch.
+    site : Site
+        Where the modalities are, what came from them, and where the workflow `report_commitment` is put.
     """
 
-    def __init__(
-        self, settings: Settings, ledger: Ledger, spool: Spool, queue: Queue, clock: Callable[[], float]
-    ) -> None:
-        self._settings = settings
-        self._ledger = ledger
-        self._spool = spool
-        self._queue = queue
-        self._clock = clock
+    def __init__(self, site: Site) -> None:
+        self._settings = site.settings
+        self._ledger = site.ledger
+        self._spool = site.spool
+        self._queue = site.queue
+        self._clock = site.clock
         self._peers = {
-            m.ae_title: dimse.Peer(ae_title=m.ae_title, host=m.host, port=m.port) for m in settings.modality
+            m.ae_title: dimse.Peer(ae_title=m.ae_title, host=m.host, port=m.port)
+            for m in site.settings.modality
         }
         # Of requests that this process took; an association that nobody holds any more has ended.
         self._open: weakref.WeakValueDictionary[int, Association] = weakref.WeakValueDictionary()

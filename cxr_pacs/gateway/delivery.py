@@ -14,9 +14,7 @@ import sqlalchemy as sa
 from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable, kind_and_place
 from cxr_pacs.gateway import owed
 from cxr_pacs.gateway.destinations import Destination, destinations
-from cxr_pacs.gateway.ledger import Ledger
-from cxr_pacs.gateway.queue import Queue
-from cxr_pacs.gateway.spool import Spool
+from cxr_pacs.gateway.site import Site
 from cxr_pacs.settings import DeliverySettings, Settings
 
 __all__ = ["DELIVERIES_AT_ONCE", "Attempt", "Courier", "Deliveries", "backoff"]
@@ -73,32 +71,22 @@ class Deliveries:
 
     Parameters
     ----------
-    settings : Settings
-        Destinations, and the pace of retries.
-    ledger, spool, queue, clock
-        What is owed, its file, the queue of attempts, and seconds since the epoch.
+    site : Site
+        Destinations, the pace of retries, what is owed, and the queue of attempts.
     on_delivered : callable
         Gets what a destination took, in the transaction that records it.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        ledger: Ledger,
-        spool: Spool,
-        queue: Queue,
-        clock: Callable[[], float],
-        on_delivered: Callable[[sa.Connection, owed.Owed], None],
-    ) -> None:
-        self._pace = settings.delivery
-        self._courier = Courier(settings)
-        self._ledger = ledger
-        self._spool = spool
-        self._queue = queue
-        self._clock = clock
+    def __init__(self, site: Site, on_delivered: Callable[[sa.Connection, owed.Owed], None]) -> None:
+        self._pace = site.settings.delivery
+        self._courier = Courier(site.settings)
+        self._ledger = site.ledger
+        self._spool = site.spool
+        self._queue = site.queue
+        self._clock = site.clock
         self._on_delivered = on_delivered
         # Where something may wait out a back-off: after a start nobody knows.
-        self._missed = {destination.name for destination in settings.destination}
+        self._missed = {destination.name for destination in site.settings.destination}
 
     def deliver(self, row_id: int, attempt: int) -> str:
         """Workflow: one attempt to send an object of ours."""

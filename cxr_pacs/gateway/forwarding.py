@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from cxr_pacs.gateway import owed
-from cxr_pacs.gateway.ledger import Ledger
-from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.routing import Routes, read_routed_image
-from cxr_pacs.gateway.spool import Spool
+from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.tables import forwarding, instance
 from cxr_pacs.inference import Findings
-from cxr_pacs.settings import DicomDestination, Settings
+from cxr_pacs.settings import DicomDestination
 
 __all__ = ["Forwarding"]
 
@@ -27,23 +24,19 @@ class Forwarding:
 
     Parameters
     ----------
-    settings : Settings
-        Routes and destinations.
-    ledger, spool, queue, clock
-        What came, its file, the queue of attempts, and seconds since the epoch.
+    site : Site
+        Routes and destinations, what came, and the queue of attempts.
     """
 
-    def __init__(
-        self, settings: Settings, ledger: Ledger, spool: Spool, queue: Queue, clock: Callable[[], float]
-    ) -> None:
-        self._routes = Routes(settings)
+    def __init__(self, site: Site) -> None:
+        self._routes = Routes(site.settings)
         self._titles = {
-            one.name: one.ae_title for one in settings.destination if isinstance(one, DicomDestination)
+            one.name: one.ae_title for one in site.settings.destination if isinstance(one, DicomDestination)
         }
-        self._ledger = ledger
-        self._spool = spool
-        self._queue = queue
-        self._clock = clock
+        self._ledger = site.ledger
+        self._spool = site.spool
+        self._queue = site.queue
+        self._clock = site.clock
 
     def schedule(self, connection: sa.Connection, instance_id: int) -> None:
         """Enqueue what is to be done with a kept instance, in the transaction that records it."""

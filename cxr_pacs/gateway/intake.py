@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -100,26 +100,36 @@ class Intake:
             file = self._spool.keep_original(digest, received.part10)
             self._record(replace(arrival, study_instance_uid=str(header.StudyInstanceUID), file=file))
 
-    def refuse_context(self, refused: RefusedContext) -> None:
-        """Record, once for each peer and SOP class, a proposal that was not accepted."""
-        if not _UID.fullmatch(refused.abstract_syntax):
+    def refuse_contexts(self, refused: Sequence[RefusedContext]) -> None:
+        """Record, once for each peer and SOP class, the proposals of an association that were not accepted.
+
+        In one transaction: archives propose a hundred at once, and wait.
+        """
+        arrivals = [self._refused(one) for one in refused if _UID.fullmatch(one.abstract_syntax)]
+        try:
+            with self._ledger.begin() as connection:
+                new = [one for one in arrivals if self._ledger.add_arrival(connection, one) is not None]
+        except sa.exc.SQLAlchemyError as error:
+            logger.warning("proposals that were not accepted: not recorded: %s", type(error).__name__)
             return
-        name = UID(refused.abstract_syntax).name
+        for one in new:
+            logger.info("from %s: %s", one.source, one.reason)
+
+    def _refused(self, context: RefusedContext) -> Arrival:
+        name = UID(context.abstract_syntax).name
         why = (
             "it decodes none of the proposed transfer syntaxes"
-            if refused.class_is_read
+            if context.class_is_read
             else "it reads others"
         )
-        self._record(
-            Arrival(
-                digest=_digest("context", refused.calling_ae_title, refused.abstract_syntax),
-                source=refused.calling_ae_title,
-                received_at=self._clock(),
-                sop_class_uid=refused.abstract_syntax,
-                decision="refuse",
-                rung="presentation-context",
-                reason=f"{name} was proposed; the gateway did not accept it: {why}.",
-            )
+        return Arrival(
+            digest=_digest("context", context.calling_ae_title, context.abstract_syntax),
+            source=context.calling_ae_title,
+            received_at=self._clock(),
+            sop_class_uid=context.abstract_syntax,
+            decision="refuse",
+            rung="presentation-context",
+            reason=f"{name} was proposed; the gateway did not accept it: {why}.",
         )
 
     def _record(self, arrival: Arrival) -> None:

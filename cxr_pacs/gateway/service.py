@@ -24,10 +24,11 @@ from cxr_pacs.gateway.fetch_schedule import FetchSchedule
 from cxr_pacs.gateway.fetching import Fetcher
 from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.intake import Intake
-from cxr_pacs.gateway.ledger import Ledger, open_ledger
+from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.reading import Reader
 from cxr_pacs.gateway.routing import check_findings
+from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.study import hasten_reports
 from cxr_pacs.gateway.takeover import Presence, local_names
@@ -147,7 +148,7 @@ class Gateway:
         self._on_stop = ExitStack()
 
     def start(self) -> None:
-        """Take up earlier work, then listen. ConfigurationError names what the site must mend."""
+        """Listen, and take up earlier work. ConfigurationError names what the site must mend."""
         check_credentials(self._settings)
         if self._engine is not None:
             check_findings(self._settings, self._engine.identity)
@@ -158,29 +159,30 @@ class Gateway:
             name = undo.enter_context(spool.place(local_names()))
             queue = Queue(ledger.engine)
             undo.callback(queue.close)
-            sending = (self._settings, ledger, spool, queue, time.time)
+            site = Site(settings=self._settings, ledger=ledger, spool=spool, queue=queue, clock=time.time)
             # Shared: what the listener took of an association is told on it.
-            user, provider = CommitmentUser(*sending), CommitmentProvider(*sending)
+            user, provider = CommitmentUser(site), CommitmentProvider(site)
             self._announce()
-            if self._engine is None:
-                queue.prepare()
-            else:
+            workflows = None
+            if self._engine is not None:
                 around = Surroundings(
-                    settings=self._settings,
-                    ledger=ledger,
-                    spool=spool,
+                    site=site,
                     reader=Reader(self._settings, self._engine),
-                    queue=queue,
                     commitment=user,
                     commitment_provider=provider,
                     executor=name if ledger.is_shared else ONLY_EXECUTOR,
-                    clock=time.time,
                 )
-                self._work(around, undo)
+                self._join(around, undo)
+                workflows = StudyWorkflows(around)
+            queue.prepare()
+            listening = undo.enter_context(ExitStack())
             if self._role.receives:
-                intake = Intake(ledger, spool, Forwarding(*sending).schedule, time.time)
-                commitment = commitment_service(self._settings, provider.take_request, user.take_report)
-                self._listen(intake, commitment, ledger, queue, undo)
+                # Before anything is sent: an archive may report on an association of its own at once.
+                self._listen(site, user, provider, listening)
+            if workflows is not None:
+                workflows.start()
+                undo.callback(workflows.stop, WORKFLOW_GRACE)
+            undo.callback(listening.close)
             self._on_stop = undo.pop_all()
 
     def stop(self) -> None:
@@ -201,41 +203,40 @@ class Gateway:
         if not self._settings.destination:
             logger.warning("no destination: results stay in the spool")
 
-    def _work(self, around: Surroundings, undo: ExitStack) -> None:
-        if around.ledger.is_shared:
-            presence = Presence(around.ledger.engine, around.queue, around.executor, self._on_lost)
+    def _join(self, around: Surroundings, undo: ExitStack) -> None:
+        """Be known among those who work on this site, or be the only one."""
+        site = around.site
+        if site.ledger.is_shared:
+            presence = Presence(site.ledger.engine, site.queue, around.executor, self._on_lost)
             presence.start()
             undo.callback(presence.stop)
         else:
-            undo.enter_context(around.spool.exclusive())
-        workflows = StudyWorkflows(around)
-        workflows.start()
-        undo.callback(workflows.stop, WORKFLOW_GRACE)
+            undo.enter_context(site.spool.exclusive())
 
     def _listen(
-        self,
-        intake: Intake,
-        commitment: dimse.Service | None,
-        ledger: Ledger,
-        queue: Queue,
-        undo: ExitStack,
+        self, site: Site, user: CommitmentUser, provider: CommitmentProvider, undo: ExitStack
     ) -> None:
-        study = self._settings.study
+        settings = self._settings
+        intake = Intake(site.ledger, site.spool, Forwarding(site).schedule, site.clock)
         storage = storage_service(
-            self._settings.dicom,
+            settings.dicom,
             intake.receive,
-            lambda uids: hasten_reports(ledger, queue, study, uids, time.time()),
+            lambda uids: hasten_reports(site.ledger, site.queue, settings.study, uids, site.clock()),
         )
-        listener = self._listener(offered_services(storage, commitment), intake.refuse_context)
+        commitment = commitment_service(settings, provider.take_request, user.take_report)
+        listener = self._listener(offered_services(storage, commitment), intake.refuse_contexts)
         listener.start()
         undo.callback(listener.stop, ASSOCIATION_GRACE)
-        if self._settings.archive and self._settings.fetch.every:
-            looks = FetchSchedule(Fetcher(self._settings, ledger, storage), self._settings, ledger, time.time)
+        if settings.archive and settings.fetch.every:
+            fetcher = Fetcher(settings, site.ledger, storage)
+            looks = FetchSchedule(fetcher, settings, site.ledger, site.clock)
             looks.start()
             undo.callback(looks.stop, ASSOCIATION_GRACE)
 
     def _listener(
-        self, services: Sequence[dimse.Service], refuse_context: Callable[[dimse.RefusedContext], None]
+        self,
+        services: Sequence[dimse.Service],
+        refuse_contexts: Callable[[Sequence[dimse.RefusedContext]], None],
     ) -> dimse.Listener:
         dicom = self._settings.dicom
         local = dimse.LocalEntity(
@@ -246,4 +247,4 @@ class Gateway:
             max_associations=dicom.max_associations,
         )
         logger.info("negotiating %d transfer syntaxes", len(decodable_transfer_syntaxes()))
-        return dimse.Listener(local, services, refuse_context)
+        return dimse.Listener(local, services, refuse_contexts)

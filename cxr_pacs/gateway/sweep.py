@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from cxr_pacs.errors import kind_and_place
 from cxr_pacs.gateway import commitment_ledger, owed
-from cxr_pacs.gateway.ledger import Ledger
-from cxr_pacs.gateway.queue import FATAL_DISPATCHES, Queue
+from cxr_pacs.gateway.queue import FATAL_DISPATCHES
+from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.tables import instance
 
 __all__ = ["Sweep"]
@@ -33,29 +33,20 @@ class Sweep:
 
     Parameters
     ----------
-    ledger, queue : Ledger, Queue
+    site : Site
         What is to be done, and what is being done.
     executor : str
         Under which this process executes.
     at_work : callable
         Gives the ids of the workflows that this process really executes.
-    clock : callable
-        Seconds since the epoch.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        queue: Queue,
-        executor: str,
-        at_work: Callable[[], Collection[str]],
-        clock: Callable[[], float],
-    ) -> None:
-        self._ledger = ledger
-        self._queue = queue
+    def __init__(self, site: Site, executor: str, at_work: Callable[[], Collection[str]]) -> None:
+        self._ledger = site.ledger
+        self._queue = site.queue
+        self._clock = site.clock
         self._executor = executor
         self._at_work = at_work
-        self._clock = clock
         self._idle: Collection[str] = ()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)

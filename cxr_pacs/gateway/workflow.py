@@ -31,8 +31,8 @@ from cxr_pacs.gateway.commitment_provider import CommitmentProvider
 from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE, Deliveries, backoff
 from cxr_pacs.gateway.documents import KINDS, Writer
 from cxr_pacs.gateway.forwarding import Forwarding
-from cxr_pacs.gateway.ledger import InstanceRow, Ledger, MadeObject
-from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, FATAL_DISPATCHES, Queue
+from cxr_pacs.gateway.ledger import InstanceRow, MadeObject
+from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, FATAL_DISPATCHES
 from cxr_pacs.gateway.reading import Reader
 from cxr_pacs.gateway.rerun import (
     close_reruns,
@@ -43,11 +43,10 @@ from cxr_pacs.gateway.rerun import (
     superseded_results,
 )
 from cxr_pacs.gateway.routing import RoutedImage, Routes, read_routed_image
-from cxr_pacs.gateway.spool import Spool
+from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.study import until_due
 from cxr_pacs.gateway.sweep import Sweep
 from cxr_pacs.gateway.trials import ANALYSES_AT_ONCE, FATAL_TRIALS, Trials
-from cxr_pacs.settings import Settings
 
 __all__ = ["StudyWorkflows", "Surroundings"]
 
@@ -66,15 +65,11 @@ UNFORESEEN_ATTEMPTS = 5
 class Surroundings:
     """What the workflows work with; `executor` names this process among those that do."""
 
-    settings: Settings
-    ledger: Ledger
-    spool: Spool
+    site: Site
     reader: Reader
-    queue: Queue
     commitment: CommitmentUser
     commitment_provider: CommitmentProvider
     executor: str
-    clock: Callable[[], float]
 
 
 class StudyWorkflows:
@@ -83,29 +78,27 @@ class StudyWorkflows:
     Parameters
     ----------
     around : Surroundings
-        Stages, stores and clock.
+        Site and stages.
     """
 
     def __init__(self, around: Surroundings) -> None:
-        self._settings = around.settings
-        self._ledger = around.ledger
-        self._spool = around.spool
+        site = around.site
+        self._settings = site.settings
+        self._ledger = site.ledger
+        self._spool = site.spool
+        self._queue = site.queue
+        self._clock = site.clock
         self._reader = around.reader
-        self._writer = Writer(around.reader, around.spool)
-        self._clock = around.clock
-        self._queue = around.queue
+        self._writer = Writer(around.reader, site.spool)
         self._executor = around.executor
-        self._trials = Trials(around.ledger)
+        self._trials = Trials(site.ledger)
         self._at_work: set[str] = set()
-        self._sweep = Sweep(
-            around.ledger, self._queue, self._executor, lambda: frozenset(self._at_work), around.clock
-        )
-        self._routes = Routes(around.settings)
+        self._sweep = Sweep(site, self._executor, lambda: frozenset(self._at_work))
+        self._routes = Routes(site.settings)
         self._commitment = around.commitment
         self._commitment_provider = around.commitment_provider
-        sending = (around.settings, around.ledger, around.spool, self._queue, around.clock)
-        self._deliveries = Deliveries(*sending, self._commitment.owe)
-        self._forwarding = Forwarding(*sending)
+        self._deliveries = Deliveries(site, self._commitment.owe)
+        self._forwarding = Forwarding(site)
 
     def start(self) -> None:
         """Take up what an earlier process left, then work until `stop`."""

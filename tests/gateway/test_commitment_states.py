@@ -17,6 +17,7 @@ from cxr_pacs.gateway.commitment import MOST_REPEATS, CommitmentUser
 from cxr_pacs.gateway.commitment_ledger import set_state
 from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.owed import Owed
+from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.tables import commitment, commitment_transaction, study
 from cxr_pacs.settings import Settings
@@ -66,7 +67,9 @@ class Reports(RuleBasedStateMachine):
         spool = Spool(Path(self.folder.name))
         self.ledger = open_ledger(f"sqlite:///{self.folder.name}/ledger.sqlite")
         self.queue = RecordingQueue()
-        self.user = CommitmentUser(SETTINGS, self.ledger, spool, self.queue, lambda: 1e9)
+        self.user = CommitmentUser(
+            Site(settings=SETTINGS, ledger=self.ledger, spool=spool, queue=self.queue, clock=lambda: 1e9)
+        )
         self.committed: set[str] = set()
         with self.ledger.begin() as connection:
             connection.execute(sa.insert(study).values(study_instance_uid="1.2", last_arrival=0.0))
