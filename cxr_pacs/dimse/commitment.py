@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -250,7 +250,7 @@ def _report_handler(
     def on_n_event_report(event: evt.Event) -> tuple[int, None]:
         if event.event_type not in {ALL_COMMITTED, FAILURES_EXIST}:
             return NO_SUCH_EVENT_TYPE, None
-        return _answer(event, lambda: on_report(_report(event.event_information))), None
+        return _answer(event, lambda: on_report(_report(event))), None
 
     return on_n_event_report
 
@@ -275,30 +275,32 @@ def _answer(event: evt.Event, take: Callable[[], bool]) -> int:
 
 
 def _request(event: evt.Event) -> CommitmentRequest:
-    information = event.action_information
-    objects = _references(information, "ReferencedSOPSequence")
+    transaction_uid, objects, _ = _parsed(lambda: event.action_information)
     if not objects:
         raise RefusedRequest("it names no object")
     return CommitmentRequest(
-        calling_ae_title=_title(event.assoc),
-        transaction_uid=_transaction(information),
-        objects=tuple(dict.fromkeys(one for one, _ in objects)),
+        calling_ae_title=_title(event.assoc), transaction_uid=transaction_uid, objects=tuple(objects)
     )
 
 
-def _report(information: Dataset) -> CommitmentReport:
-    return CommitmentReport(
-        transaction_uid=_transaction(information),
-        committed=tuple(one for one, _ in _references(information, "ReferencedSOPSequence")),
-        failed=dict(_references(information, "FailedSOPSequence")),
-    )
+def _report(event: evt.Event) -> CommitmentReport:
+    transaction_uid, committed, failed = _parsed(lambda: event.event_information)
+    return CommitmentReport(transaction_uid=transaction_uid, committed=tuple(committed), failed=failed)
 
 
-def _transaction(information: Dataset) -> str:
+def _parsed(
+    decode: Callable[[], Dataset],
+) -> tuple[str, Mapping[ObjectReference, int], Mapping[ObjectReference, int]]:
+    """Transaction UID, referenced objects and failed ones, each with its Failure Reason."""
     try:
-        return _uid(information.TransactionUID)
+        information = decode()
+        return (
+            _uid(information.TransactionUID),
+            _references(information, "ReferencedSOPSequence"),
+            _references(information, "FailedSOPSequence"),
+        )
     except Exception as error:  # noqa: BLE001  pydicom parses lazily, and raises many kinds
-        raise RefusedRequest(f"it has no usable Transaction UID ({type(error).__name__})") from None
+        raise RefusedRequest(f"what it says cannot be parsed ({type(error).__name__})") from None
 
 
 def _uid(value: object) -> str:
@@ -307,21 +309,15 @@ def _uid(value: object) -> str:
     return str(value)
 
 
-def _references(information: Dataset, keyword: str) -> Sequence[tuple[ObjectReference, int]]:
+def _references(information: Dataset, keyword: str) -> Mapping[ObjectReference, int]:
     """Each object of the sequence with its Failure Reason, 0110 where it has none."""
-    try:
-        return [
-            (
-                ObjectReference(
-                    sop_class_uid=_uid(item.ReferencedSOPClassUID),
-                    sop_instance_uid=_uid(item.ReferencedSOPInstanceUID),
-                ),
-                int(item.get("FailureReason") or PROCESSING_FAILURE),
-            )
-            for item in information.get(keyword) or ()
-        ]
-    except Exception as error:  # noqa: BLE001  pydicom parses lazily, and raises many kinds
-        raise RefusedRequest(f"its objects cannot be parsed ({type(error).__name__})") from None
+    return {
+        ObjectReference(
+            sop_class_uid=_uid(item.ReferencedSOPClassUID),
+            sop_instance_uid=_uid(item.ReferencedSOPInstanceUID),
+        ): int(item.get("FailureReason") or PROCESSING_FAILURE)
+        for item in information.get(keyword) or ()
+    }
 
 
 def _item(one: ObjectReference) -> Dataset:
