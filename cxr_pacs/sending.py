@@ -35,6 +35,7 @@ class DeliverySettings(Table):
 
     first_retry: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     longest_retry: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
+    probe_every: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     give_up_after: Seconds = 7 * 86400.0
 
 

@@ -130,15 +130,16 @@ class Deliveries:
         if state == "waiting":
             self._missed.add(row.destination)
         elif state == "delivered" and row.destination in self._missed:
-            self._hasten(row.destination, now)
+            self.hasten(row.destination)
         return state
 
-    def _hasten(self, destination: str, now: float) -> None:
-        """Try some of what waits out its back-off: where the peer took one object, it will take others.
+    def hasten(self, destination: str) -> None:
+        """Try some of what waits out its back-off: the peer answers again, or took an object.
 
         Each of them that is taken hastens more, so that a backlog drains at full speed once its destination
         is back, and does not wait for its longest retry.
         """
+        now = self._clock()
         self._missed.discard(destination)
         with self._ledger.begin() as connection:
             asleep = owed.sleeping(connection, destination, now, DELIVERIES_AT_ONCE)

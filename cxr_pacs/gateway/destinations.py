@@ -10,11 +10,11 @@ from pydicom import dcmread
 
 from cxr_pacs import dimse
 from cxr_pacs.dicomweb import WebService, read_credentials
-from cxr_pacs.errors import ConfigurationError
+from cxr_pacs.errors import ConfigurationError, DeliveryRefused, DestinationUnavailable
 from cxr_pacs.gateway.folder import put_into_folder, writable_folder
 from cxr_pacs.settings import DicomDestination, FolderDestination, Settings, WebDestination
 
-__all__ = ["Destination", "check_credentials", "destinations"]
+__all__ = ["Destination", "check_credentials", "destinations", "problem"]
 
 
 class Destination(Protocol):
@@ -85,6 +85,15 @@ def _uids(path: Path) -> tuple[str, str]:
 def destinations(settings: Settings) -> dict[str, Destination]:
     """Make every destination of `settings`, by its name."""
     return {one.name: _destination(settings.dicom.ae_title, one) for one in settings.destination}
+
+
+def problem(destination: Destination) -> str | None:
+    """Probe a destination; why it could not take anything now, None where it could."""
+    try:
+        destination.probe()
+    except (DestinationUnavailable, DeliveryRefused) as error:
+        return str(error)
+    return None
 
 
 def check_credentials(settings: Settings) -> None:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable
 from cxr_pacs.gateway.commitment_standing import (
     CommitmentStanding,
     RequestStanding,
     commitment_standings,
     request_standing,
 )
-from cxr_pacs.gateway.destinations import Destination, destinations
+from cxr_pacs.gateway.destinations import destinations, problem
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.tables import instance, study
 from cxr_pacs.settings import Settings
@@ -102,15 +101,7 @@ class Standing:
 
 def answers(settings: Settings) -> dict[str, str | None]:
     """Ask every destination, an archive by C-ECHO; by its name why it failed, or None where it answers."""
-    return {name: _problem(destination) for name, destination in destinations(settings).items()}
-
-
-def _problem(destination: Destination) -> str | None:
-    try:
-        destination.probe()
-    except (DestinationUnavailable, DeliveryRefused) as error:
-        return str(error)
-    return None
+    return {name: problem(destination) for name, destination in destinations(settings).items()}
 
 
 def standing(connection: sa.Connection, problems: Mapping[str, str | None]) -> Standing:
@@ -124,7 +115,7 @@ def standing(connection: sa.Connection, problems: Mapping[str, str | None]) -> S
     problems : mapping
         What `answers` gave.
     """
-    problem = connection.execute(sa.select(sa.func.count(study.c.id), sa.func.count(study.c.problem))).one()
+    studies = connection.execute(sa.select(sa.func.count(study.c.id), sa.func.count(study.c.problem))).one()
     counts = dict.fromkeys(_DECISIONS, 0)
     query = sa.select(instance.c.decision, sa.func.count()).group_by(instance.c.decision)
     counts |= {row[0]: row[1] for row in connection.execute(query) if row[0]}
@@ -136,8 +127,8 @@ def standing(connection: sa.Connection, problems: Mapping[str, str | None]) -> S
     )
     told = set(connection.execute(sa.select(owed.c.destination).distinct()).scalars())
     return Standing(
-        studies=problem[0],
-        without_report=problem[1],
+        studies=studies[0],
+        without_report=studies[1],
         waiting=waiting,
         oldest_waiting=oldest,
         unreported=connection.execute(unreported).scalar_one(),

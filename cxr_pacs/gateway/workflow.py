@@ -32,6 +32,7 @@ from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE, Deliveries, backoff
 from cxr_pacs.gateway.documents import KINDS, Writer
 from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.ledger import InstanceRow, MadeObject
+from cxr_pacs.gateway.probing import Probes
 from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, FATAL_DISPATCHES
 from cxr_pacs.gateway.reading import Reader
 from cxr_pacs.gateway.rerun import (
@@ -99,6 +100,7 @@ class StudyWorkflows:
         self._commitment_provider = around.commitment_provider
         self._deliveries = Deliveries(site, self._commitment.owe)
         self._forwarding = Forwarding(site)
+        self._probes = Probes(site, self._deliveries.hasten)
 
     def start(self) -> None:
         """Take up what an earlier process left, then work until `stop`."""
@@ -140,9 +142,11 @@ class StudyWorkflows:
                 name, partition_worker_concurrency=COMMITMENTS_AT_ONCE, polling_interval_sec=POLL_SECONDS
             )
         self._sweep.start()
+        self._probes.start()
 
     def stop(self, grace: float) -> None:
         """Give running workflows `grace` seconds to end; what is left stays in the ledger."""
+        self._probes.stop()
         self._sweep.stop()
         DBOS.destroy(workflow_completion_timeout_sec=int(grace), destroy_registry=True)
 

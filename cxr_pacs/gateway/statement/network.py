@@ -212,7 +212,10 @@ def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str
         ),
         table(("Status of C-STORE", "The object is"), behaviour),
         *_forwarding(settings),
-        f"{UID(Verification).name} is not requested.",
+        (
+            f"{UID(Verification).name} is requested of each destination by the command status, and every "
+            f"{delivery.probe_every:g} s of one that objects wait for: once it answers, they are sent."
+        ),
     )
 
 
