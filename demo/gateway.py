@@ -100,6 +100,7 @@ class Gateway:
         self.log = settings.folder / "gateway.log"
         self.seconds_to_ready = float("nan")
         self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
         self.start()
@@ -119,6 +120,20 @@ class Gateway:
         """Whether the process is gone."""
         return self._running().poll() is not None
 
+    def launch(self) -> None:
+        """Start the process and do not wait for it."""
+        self.settings.folder.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(self.settings.toml(), encoding="utf-8")
+        with self.log.open("a", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [*self.command, "serve", "--config", str(self.config), *self.settings.arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self._lines = queue.SimpleQueue()
+        threading.Thread(target=_forward, args=(self._process, self._lines), daemon=True).start()
+
     def start(self) -> None:
         """Start the process and wait until it says that it is ready.
 
@@ -127,26 +142,17 @@ class Gateway:
         GatewayError
             When it ends first, or is not ready in time.
         """
-        self.settings.folder.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(self.settings.toml(), encoding="utf-8")
         began = time.monotonic()
-        with self.log.open("a", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                [*self.command, "serve", "--config", str(self.config), *self.settings.arguments],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        threading.Thread(target=_forward, args=(self._process, lines), daemon=True).start()
+        self.launch()
         while True:
             try:
-                line = lines.get(timeout=_START_TIMEOUT - (time.monotonic() - began))
+                line = self._lines.get(timeout=_START_TIMEOUT - (time.monotonic() - began))
             except (queue.Empty, ValueError):
                 self.kill()
                 raise GatewayError(f"Not ready after {_START_TIMEOUT:.0f} s:\n{self.log_tail()}") from None
             if line is None:
-                raise GatewayError(f"Ended with exit code {self._process.wait()}:\n{self.log_tail()}")
+                code = self._running().wait()
+                raise GatewayError(f"Ended with exit code {code}:\n{self.log_tail()}")
             if line.startswith("ready:"):
                 self.seconds_to_ready = time.monotonic() - began
                 return

@@ -62,7 +62,6 @@ class Orthanc:
         self.http_port = free_port()
         self.log = folder / "orthanc.log"
         self._modalities = {name: [title, self.host, port] for name, (title, port) in modalities.items()}
-        self._known: dict[str, OrthancInstance] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -103,18 +102,27 @@ class Orthanc:
             raise RuntimeError(f"Orthanc could not send {answer['FailedInstancesCount']} instances")
 
     @property
+    def count(self) -> int:
+        """How many instances are stored; the cheapest question there is."""
+        return int(self._request("/statistics")["CountInstances"])
+
+    @property
     def instances(self) -> tuple[OrthancInstance, ...]:
         """Everything stored so far."""
-        for identifier in self._request("/instances"):
-            if identifier not in self._known:
-                tags = self._request(f"/instances/{identifier}/simplified-tags")
-                self._known[identifier] = OrthancInstance(
-                    identifier=identifier,
-                    sop_instance_uid=tags["SOPInstanceUID"],
-                    study_instance_uid=tags["StudyInstanceUID"],
-                    modality=tags["Modality"],
-                )
-        return tuple(self._known.values())
+        studies, series, instances = (
+            {one["ID"]: one for one in self._request(f"/{level}?expand")}
+            for level in ("studies", "series", "instances")
+        )
+        return tuple(
+            OrthancInstance(
+                identifier=identifier,
+                sop_instance_uid=one["MainDicomTags"]["SOPInstanceUID"],
+                study_instance_uid=studies[of["ParentStudy"]]["MainDicomTags"]["StudyInstanceUID"],
+                modality=of["MainDicomTags"]["Modality"],
+            )
+            for identifier, one in instances.items()
+            if (of := series.get(one["ParentSeries"])) and of["ParentStudy"] in studies
+        )
 
     def read(self, instance: OrthancInstance) -> Dataset:
         """Fetch one instance."""

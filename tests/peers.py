@@ -161,13 +161,13 @@ def storescu(
     return dcmtk("storescu", "-v", "-R", option, "-aet", "STORESCU", "-aec", called, "127.0.0.1", port, path)
 
 
-def eventually(probe: Callable[[], Any], *, timeout: float = 60.0) -> Any:
+def eventually(probe: Callable[[], Any], *, timeout: float = 60.0, every: float = _POLL) -> Any:
     """Ask `probe` until its answer is true, and return it; for peers that cannot notify."""
     deadline = time.monotonic() + timeout
     while not (answer := probe()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout:.0f} s in vain; the last answer was {answer!r}")
-        time.sleep(_POLL)
+        time.sleep(every)
     return answer
 
 
@@ -279,6 +279,8 @@ def c_store(association: Association, wanted: Request) -> int | None:
     primitive.DataSet = io.BytesIO(wanted.data_set)
     association._reactor_checkpoint.clear()
     while not association._is_paused:
+        if not association.is_alive():
+            return None
         time.sleep(0.0001)
     association.dimse.send_msg(primitive, context.context_id)
     _, response = association.dimse.get_msg(block=True)

@@ -1,0 +1,230 @@
+"""A campaign: studies arrive from several modalities while processes die; in the end all is accounted for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Self
+
+import sqlalchemy as sa
+from peers import (
+    Destination,
+    Gateway,
+    GatewaySettings,
+    associated,
+    c_store,
+    eventually,
+    request,
+)
+from studies import ONE_OF_EACH, new_radiograph
+from swift_gateway import COMMAND
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from peers import Orthanc, Request
+
+STUDIES = int(os.environ.get("CXR_STUDIES", "500"))
+KILLS = int(os.environ.get("CXR_KILLS", "20"))
+SENDERS = 4
+OBJECTS = ONE_OF_EACH.total()
+"""That one study brings into the archive."""
+
+# Seconds after which what does not come will not come.
+PATIENCE = 180.0 + STUDIES
+LIMIT = 3 * PATIENCE
+
+# Of a modality; in truth it waits for minutes.
+_RETRY = 0.3
+_SUCCESS, _OUT_OF_RESOURCES = 0x0000, 0xA700
+
+
+class Swift(Gateway):
+    command = COMMAND
+
+
+def settings(folder: Path, port: int, orthanc: Orthanc, **tables: dict[str, object]) -> GatewaySettings:
+    """Of a process that sends to Orthanc and does not wait for long."""
+    defaults: dict[str, dict[str, object]] = {
+        "study": {"quiet_period": 0.3},
+        "delivery": {"first_retry": 0.2, "longest_retry": 1.0},
+    }
+    return GatewaySettings(
+        folder=folder,
+        port=port,
+        destinations=(Destination(name="orthanc", ae_title=orthanc.ae_title, port=orthanc.port),),
+        tables=defaults | tables,
+    )
+
+
+class Modalities:
+    """Four modalities, each with its share of the studies; what was not taken they send again."""
+
+    def __init__(self, port: int) -> None:
+        radiographs = [new_radiograph() for _ in range(STUDIES)]
+        self.studies = tuple(str(radiograph.StudyInstanceUID) for radiograph in radiographs)
+        self.statuses: list[int | None] = []
+        self._requests = [request(radiograph) for radiograph in radiographs]
+        self._port = port
+        self._over = threading.Event()
+        self._on_exit = ExitStack()
+
+    def __enter__(self) -> Self:
+        pool = self._on_exit.enter_context(ThreadPoolExecutor(SENDERS))
+        self._on_exit.callback(self._over.set)
+        self._sending = [
+            pool.submit(self._send, f"MODALITY{number}", self._requests[number::SENDERS])
+            for number in range(SENDERS)
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._on_exit.close()
+
+    @property
+    def taken(self) -> int:
+        """How many instances were answered with success."""
+        return self.statuses.count(_SUCCESS)
+
+    def finish(self) -> None:
+        """Wait until all is taken; nothing was refused for good, and nothing sent again that was taken."""
+        for one in self._sending:
+            one.result()
+        assert set(self.statuses) <= {_SUCCESS, _OUT_OF_RESOURCES, None}
+        assert self.taken == STUDIES
+
+    def _send(self, calling: str, requests: Sequence[Request]) -> None:
+        waiting = list(requests)
+        contexts = [(one.sop_class_uid, one.transfer_syntax_uid) for one in waiting]
+
+        def round_() -> bool:
+            with associated(self._port, contexts, calling=calling) as association:
+                for wanted in list(waiting):
+                    if self._over.is_set() or not association.is_established:
+                        break
+                    self.statuses.append(c_store(association, wanted))
+                    if self.statuses[-1] == _SUCCESS:
+                        waiting.remove(wanted)
+            return not waiting or self._over.is_set()
+
+        eventually(round_, timeout=PATIENCE, every=_RETRY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something dies.
+
+    Attributes
+    ----------
+    progress : int
+        When so many images were taken and objects archived, both counted together,
+    pause : float
+        and so many seconds have passed since.
+    relapse : float or None
+        The process that comes back dies as well, after this share of the time that a start takes.
+    """
+
+    progress: int
+    pause: float
+    relapse: float | None
+
+
+def draw_faults(chance: random.Random) -> list[Fault]:
+    """KILLS deaths from the first image to the last objects; every fifth is that of a process that starts."""
+    relapses = KILLS // 5
+    moments = sorted(chance.sample(range(1, STUDIES * (1 + OBJECTS) * 9 // 10), KILLS - relapses))
+    relapsing = set(chance.sample(moments[:-1], relapses))
+    return [
+        Fault(
+            progress=moment,
+            pause=chance.uniform(0, 0.5),
+            relapse=chance.random() if moment in relapsing else None,
+        )
+        for moment in moments
+    ]
+
+
+def await_fault(fault: Fault, modalities: Modalities, orthanc: Orthanc) -> None:
+    """Return at the moment of the fault."""
+    eventually(lambda: modalities.taken + orthanc.count >= fault.progress, timeout=PATIENCE)
+    threading.Event().wait(fault.pause)  # a random moment, not a condition
+
+
+def die_and_return(process: Gateway, fault: Fault) -> None:
+    """Kill the process and start it again; with a relapse twice."""
+    process.kill()
+    if fault.relapse is not None:
+        process.launch()
+        threading.Event().wait(fault.relapse * process.seconds_to_ready)
+        process.kill()
+    process.start()
+
+
+class Books:
+    """What the ledger and DBOS say, and what lies in the spool; only read."""
+
+    def __init__(self, url: str, spool: Path) -> None:
+        self._engine = sa.create_engine(url, poolclass=sa.NullPool)
+        self._spool = spool
+        dbos = "dbos." if self._engine.dialect.name == "postgresql" else ""
+        self._unfinished = (
+            "SELECT id, decision, rung, reported FROM instance WHERE decision IS NULL OR NOT reported",
+            "SELECT id, state, attempts, next_at, reason FROM delivery WHERE state <> 'delivered'",
+            f"SELECT workflow_uuid, status, executor_id FROM {dbos}workflow_status WHERE status <> 'SUCCESS'",  # noqa: S608  one of two prefixes
+            "SELECT * FROM trial",
+        )
+
+    def unfinished(self) -> list[str]:
+        """What is still to be done, or did not end well."""
+        return [str(row) for query in self._unfinished for row in self._rows(query)]
+
+    def check(self, studies: Sequence[str]) -> None:
+        """Every instance accepted, reported and delivered; a file for each row, a row for each file."""
+        came = self._rows(
+            "SELECT study_instance_uid, decision, reported "
+            "FROM instance LEFT JOIN study ON study.id = instance.study_id"
+        )
+        assert sorted(map(tuple, came)) == sorted((study, "accept", True) for study in studies)
+        went = self._rows(
+            "SELECT study_instance_uid, kind, state FROM result JOIN study ON study.id = result.study_id "
+            "LEFT JOIN delivery ON delivery.result_id = result.id"
+        )
+        assert sorted(map(tuple, went)) == sorted(
+            (study, kind, "delivered") for study in studies for kind in ("SC", "SR")
+        )
+        named = [
+            row.file for row in self._rows("SELECT file FROM instance UNION ALL SELECT file FROM result")
+        ]
+        assert self._files() == sorted(named)
+
+    def _files(self) -> list[str]:
+        """All files in the spool but the locks and the ledger."""
+        every = (path.relative_to(self._spool) for path in self._spool.rglob("*") if path.is_file())
+        own = ("lock", "ledger.sqlite*", "incoming/*.lock")
+        return sorted(str(path) for path in every if not any(fnmatchcase(str(path), name) for name in own))
+
+    def _rows(self, query: str) -> Sequence[sa.Row[tuple[object, ...]]]:
+        with self._engine.begin() as connection:
+            return connection.execute(sa.text(query)).all()
+
+
+def await_the_end(books: Books, orthanc: Orthanc, diagnosis: Callable[[], str]) -> None:
+    """Wait until nothing is left to be done; fail with all that is."""
+    try:
+        eventually(lambda: orthanc.count >= STUDIES * OBJECTS, timeout=PATIENCE)
+        eventually(lambda: not books.unfinished(), timeout=PATIENCE)
+    except TimeoutError as error:
+        left = "\n".join(books.unfinished())
+        raise AssertionError(f"{error}; Orthanc holds {orthanc.count}\n{left}\n{diagnosis()}") from None
+
+
+def check_archive(orthanc: Orthanc, studies: Sequence[str]) -> None:
+    """Every study has one report and one heatmap, and there is nothing else."""
+    held = sorted((one.study_instance_uid, one.modality) for one in orthanc.instances)
+    assert held == sorted((study, modality) for study in studies for modality in ONE_OF_EACH.elements())
