@@ -126,7 +126,11 @@ class Orthanc:
 
     def read(self, instance: OrthancInstance) -> Dataset:
         """Fetch one instance."""
-        return dcmread(io.BytesIO(self._fetch(f"/instances/{instance.identifier}/file")))
+        return dcmread(io.BytesIO(self.file(instance)))
+
+    def file(self, instance: OrthancInstance) -> bytes:
+        """Fetch one instance as a Part 10 file, with the data set as it came."""
+        return self._fetch(f"/instances/{instance.identifier}/file")
 
     def wait_for(
         self, predicate: Callable[[tuple[OrthancInstance, ...]], bool], *, timeout: float

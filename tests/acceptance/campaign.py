@@ -42,6 +42,7 @@ LIMIT = 3 * PATIENCE
 
 # Of a modality; in truth it waits for minutes.
 _RETRY = 0.3
+_LEAD = 40
 _SUCCESS, _OUT_OF_RESOURCES = 0x0000, 0xA700
 
 
@@ -64,14 +65,19 @@ def settings(folder: Path, port: int, orthanc: Orthanc, **tables: dict[str, obje
 
 
 class Modalities:
-    """Four modalities, each with its share of the studies; what was not taken they send again."""
+    """Four modalities, each with its share of the studies; what was not taken they send again.
 
-    def __init__(self, port: int) -> None:
+    They do not hurry far ahead of the archive: so something is received, analysed, reported and delivered at
+    every moment of the campaign.
+    """
+
+    def __init__(self, port: int, orthanc: Orthanc) -> None:
         radiographs = [new_radiograph() for _ in range(STUDIES)]
         self.studies = tuple(str(radiograph.StudyInstanceUID) for radiograph in radiographs)
         self.statuses: list[int | None] = []
         self._requests = [request(radiograph) for radiograph in radiographs]
         self._port = port
+        self._orthanc = orthanc
         self._over = threading.Event()
         self._on_exit = ExitStack()
 
@@ -92,6 +98,11 @@ class Modalities:
         """How many instances were answered with success."""
         return self.statuses.count(_SUCCESS)
 
+    @property
+    def progress(self) -> int:
+        """How many instances were taken and how many objects the archive holds, both together."""
+        return self.taken + self._orthanc.count
+
     def finish(self) -> None:
         """Wait until all is taken; nothing was refused for good, and nothing sent again that was taken."""
         for one in self._sending:
@@ -104,16 +115,22 @@ class Modalities:
         contexts = [(one.sop_class_uid, one.transfer_syntax_uid) for one in waiting]
 
         def round_() -> bool:
-            with associated(self._port, contexts, calling=calling) as association:
-                for wanted in list(waiting):
-                    if self._over.is_set() or not association.is_established:
+            with ExitStack() as stack:
+                association = None
+                while waiting and not self._is_ahead():
+                    if association is None:
+                        association = stack.enter_context(associated(self._port, contexts, calling=calling))
+                    if not association.is_established:
                         break
-                    self.statuses.append(c_store(association, wanted))
+                    self.statuses.append(c_store(association, waiting[0]))
                     if self.statuses[-1] == _SUCCESS:
-                        waiting.remove(wanted)
+                        del waiting[0]
             return not waiting or self._over.is_set()
 
         eventually(round_, timeout=PATIENCE, every=_RETRY)
+
+    def _is_ahead(self) -> bool:
+        return self._over.is_set() or self.taken - self._orthanc.count // OBJECTS >= _LEAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +167,9 @@ def draw_faults(chance: random.Random) -> list[Fault]:
     ]
 
 
-def await_fault(fault: Fault, modalities: Modalities, orthanc: Orthanc) -> None:
+def await_fault(fault: Fault, modalities: Modalities) -> None:
     """Return at the moment of the fault."""
-    eventually(lambda: modalities.taken + orthanc.count >= fault.progress, timeout=PATIENCE)
+    eventually(lambda: modalities.progress >= fault.progress, timeout=PATIENCE)
     threading.Event().wait(fault.pause)  # a random moment, not a condition
 
 
@@ -224,7 +241,17 @@ def await_the_end(books: Books, orthanc: Orthanc, diagnosis: Callable[[], str]) 
         raise AssertionError(f"{error}; Orthanc holds {orthanc.count}\n{left}\n{diagnosis()}") from None
 
 
-def check_archive(orthanc: Orthanc, studies: Sequence[str]) -> None:
-    """Every study has one report and one heatmap, and there is nothing else."""
-    held = sorted((one.study_instance_uid, one.modality) for one in orthanc.instances)
-    assert held == sorted((study, modality) for study in studies for modality in ONE_OF_EACH.elements())
+def check_archive(orthanc: Orthanc, studies: Sequence[str], spool: Path) -> None:
+    """Every study has one report and one heatmap, as the spool keeps them, and there is nothing else."""
+    held = orthanc.instances
+    assert sorted((one.study_instance_uid, one.modality) for one in held) == sorted(
+        (study, modality) for study in studies for modality in ONE_OF_EACH.elements()
+    )
+    kept = {path.stem: path for path in (spool / "results").rglob("*.dcm")}
+    for one in held:
+        assert _data_set(orthanc.file(one)) == _data_set(kept[one.sop_instance_uid].read_bytes())
+
+
+def _data_set(part10: bytes) -> bytes:
+    """What follows the File Meta Information, whose length is its first element (PS3.10 7.1)."""
+    return part10[144 + int.from_bytes(part10[140:144], "little") :]

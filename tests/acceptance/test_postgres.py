@@ -71,12 +71,13 @@ def test_whoever_dies_each_study_is_reported_once(
     monkeypatch.setenv("SWIFT_SECONDS", "0")
     chance = random.Random(seed)  # noqa: S311  the seed is in the test's name
     receiver, *workers = processes = [make_process(role) for role in ("receiver", "worker", "worker")]
-    books = Books(database, tmp_path / "spool")
+    spool = tmp_path / "spool"
+    books = Books(database, spool)
     faults = draw_faults(chance)
     failing = chance.choice(faults[len(faults) // 4 : -1])
-    with Modalities(receiver.port) as modalities:
+    with Modalities(receiver.port, orthanc) as modalities:
         for fault, victim in zip(faults, cycle(workers), strict=False):
-            await_fault(fault, modalities, orthanc)
+            await_fault(fault, modalities)
             if fault is failing:
                 postgres_server.stop()
                 postgres_server.start()
@@ -88,5 +89,5 @@ def test_whoever_dies_each_study_is_reported_once(
         modalities.finish()
         await_the_end(books, orthanc, lambda: "\n".join(one.log_tail(15) for one in processes))
     assert [one.stop() for one in processes] == [0, 0], processes[1].log_tail()
-    check_archive(orthanc, modalities.studies)
+    check_archive(orthanc, modalities.studies, spool)
     books.check(modalities.studies)
