@@ -207,7 +207,7 @@ class Gateway:
         """Be known among those who work on this site, or be the only one."""
         site = around.site
         if site.ledger.is_shared:
-            presence = Presence(site.ledger.engine, site.queue, around.executor, self._on_lost)
+            presence = Presence(site.ledger.engine, site.queue, around.executor, site.spool, self._on_lost)
             presence.start()
             undo.callback(presence.stop)
         else:

@@ -16,7 +16,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cxr_pacs.errors import ConfigurationError, SpoolUnavailable
@@ -70,11 +70,16 @@ class Spool:
                 if held:
                     self._incoming = self.root / "incoming" / name
                     self._incoming.mkdir(mode=0o700, exist_ok=True)
-                    for leftover in self._incoming.iterdir():
-                        leftover.unlink()
+                    _empty(self._incoming)
                     yield name
                     return
         raise ConfigurationError(f"spool.path: too many processes of this host use {self.root}")
+
+    def clear(self, name: str) -> None:
+        """Remove what a process that ended left half written under `name`; what cannot be removed stays."""
+        with suppress(OSError), _locked(self.root / "incoming" / f"{name}.lock") as held:
+            if held:
+                _empty(self.root / "incoming" / name)
 
     def keep_original(self, digest: str, part10: bytes) -> str:
         """Store a received file; returns its path relative to the spool."""
@@ -118,6 +123,11 @@ class Spool:
         except OSError as error:
             raise SpoolUnavailable(f"the spool did not take a file: {error.strerror}") from error
         return relative
+
+
+def _empty(folder: Path) -> None:
+    for leftover in folder.glob("*"):
+        leftover.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from cxr_pacs.errors import ConfigurationError, kind_and_place
 from cxr_pacs.gateway.database import insert_into
 from cxr_pacs.gateway.queue import Queue
+from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.tables import executor
 
 __all__ = ["Presence", "local_names"]
@@ -53,13 +54,18 @@ class Presence:
         Where a dead process's work goes.
     name : str
         Under which this process executes; no other of its host has it.
+    spool : Spool
+        Where a dead process may have left something half written.
     on_lost : callable
         Called when another living process has taken the name: this one must end.
     """
 
-    def __init__(self, engine: sa.Engine, queue: Queue, name: str, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: sa.Engine, queue: Queue, name: str, spool: Spool, on_lost: Callable[[], None]
+    ) -> None:
         self._engine = engine
         self._queue = queue
+        self._spool = spool
         self._name = name
         self._on_lost = on_lost
         self._life = uuid.uuid4().hex
@@ -145,11 +151,14 @@ class Presence:
             if not connection.execute(sa.select(_JUDGING)).scalar():
                 return
             dead = executor.c.seen_at < _NOW - DEAD_SECONDS
-            for name in connection.execute(sa.select(executor.c.id).where(dead)).scalars().all():
+            names = connection.execute(sa.select(executor.c.id).where(dead)).scalars().all()
+            for name in names:
                 left = self._queue.running(name)
                 self._queue.resume(left)
                 logger.warning("%s is gone: %d workflow(s) of it were taken over", name, len(left))
                 connection.execute(sa.delete(executor).where(executor.c.id == name, dead))
+        for name in names:
+            self._spool.clear(name)
 
 
 def _name_is_taken(name: str) -> ConfigurationError:

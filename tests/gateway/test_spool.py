@@ -51,6 +51,18 @@ def test_what_a_predecessor_left_half_written_is_swept_and_nothing_of_another(tm
         assert (tmp_path / "incoming" / "other" / "half").exists()
 
 
+def test_what_the_dead_left_half_written_is_cleared_and_nothing_of_the_living(tmp_path):
+    spool = Spool(tmp_path)
+    half = tmp_path / "incoming" / "host-1" / "half"
+    with Spool(tmp_path).place(["host-1"]):
+        half.write_bytes(b"x")
+        spool.clear("host-1")
+        assert half.exists()
+    spool.clear("host-1")
+    assert not half.exists()
+    spool.clear("never-there")
+
+
 def test_a_disk_that_takes_nothing_is_a_transient_error(tmp_path):
     spool = Spool(tmp_path)
     (spool.root / "incoming").rmdir()

@@ -14,6 +14,7 @@ from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.service import Gateway, Role
+from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.tables import executor
 from cxr_pacs.gateway.takeover import Presence
 
@@ -40,6 +41,11 @@ def ledger(postgres_server):
     opened.engine.dispose()
 
 
+@pytest.fixture
+def spool(tmp_path):
+    return Spool(tmp_path / "spool")
+
+
 def test_what_a_receiver_took_is_done_by_the_next_worker(archive, make_settings, serving):
     settings = make_settings(archive)
     with receiving(settings) as port:
@@ -64,9 +70,9 @@ def test_without_its_database_a_receiver_answers_out_of_resources(archive, make_
     assert len(table(settings, "instance")) == 2
 
 
-def test_of_two_hosts_of_one_name_the_second_does_not_start(ledger):
+def test_of_two_hosts_of_one_name_the_second_does_not_start(ledger, spool):
     queue = Queue(ledger.engine)
-    first, second = (Presence(ledger.engine, queue, "host-0", pytest.fail) for _ in range(2))
+    first, second = (Presence(ledger.engine, queue, "host-0", spool, pytest.fail) for _ in range(2))
     first.start()
     with pytest.raises(ConfigurationError, match="host-0"):
         second.start()
@@ -76,10 +82,10 @@ def test_of_two_hosts_of_one_name_the_second_does_not_start(ledger):
     queue.close()
 
 
-def test_a_process_whose_name_is_taken_is_told(ledger):
+def test_a_process_whose_name_is_taken_is_told(ledger, spool):
     queue = Queue(ledger.engine)
     lost = threading.Event()
-    presence = Presence(ledger.engine, queue, "host-0", lost.set)
+    presence = Presence(ledger.engine, queue, "host-0", spool, lost.set)
     presence.start()
     with ledger.begin() as connection:
         connection.execute(sa.update(executor).values(life="another"))
@@ -90,11 +96,14 @@ def test_a_process_whose_name_is_taken_is_told(ledger):
     queue.close()
 
 
-def test_what_a_dead_process_was_doing_is_enqueued_again(ledger, monkeypatch):
+def test_what_a_dead_process_was_doing_is_enqueued_again(ledger, spool, monkeypatch):
     monkeypatch.setattr("cxr_pacs.gateway.takeover.DEAD_SECONDS", 3.0)
     queue = Queue(ledger.engine)
     queue.prepare()
-    presence = Presence(ledger.engine, queue, "host-0", pytest.fail)
+    presence = Presence(ledger.engine, queue, "host-0", spool, pytest.fail)
+    for name in ("host-1", "host-2"):
+        with Spool(spool.root).place([name]):
+            (spool.root / "incoming" / name / "half").write_bytes(b"x")
     with ledger.begin() as connection:
         queue.enqueue(connection, "deliver", 7, 1, partition="pacs")
         running = sa.text("UPDATE dbos.workflow_status SET status = 'PENDING', executor_id = 'host-1'")
@@ -108,4 +117,5 @@ def test_what_a_dead_process_was_doing_is_enqueued_again(ledger, monkeypatch):
         row = sa.text("SELECT status, queue_name, queue_partition_key FROM dbos.workflow_status")
         assert tuple(connection.execute(row).one()) == ("ENQUEUED", "deliver", "pacs")
         assert connection.execute(sa.select(executor.c.id)).scalars().all() == ["host-0"]
+    assert [half.parent.name for half in spool.root.glob("incoming/*/*")] == ["host-2"]
     queue.close()
