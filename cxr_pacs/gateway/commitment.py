@@ -28,6 +28,7 @@ from cxr_pacs.gateway.commitment_ledger import COMMIT, CommitmentRow, Transactio
 from cxr_pacs.gateway.delivery import Courier, backoff
 from cxr_pacs.gateway.owed import Owed
 from cxr_pacs.gateway.queue import Queue
+from cxr_pacs.gateway.rerun import lock_study
 from cxr_pacs.gateway.site import Site
 
 __all__ = ["MOST_REPEATS", "CommitmentUser", "ask_again"]
@@ -73,6 +74,7 @@ class CommitmentUser:
             sop_class_uid=str(header.SOPClassUID), sop_instance_uid=row.sop_instance_uid
         )
         now = self._clock()
+        lock_study(connection, row.study_id)  # or two deliveries that end at once gather apart
         transaction_id = rows.gathering(connection, row.study_id, row.destination)
         if transaction_id is None:
             transaction_id = rows.add_transaction(connection, row.study_id, row.destination, "gathering", now)

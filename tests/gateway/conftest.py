@@ -20,17 +20,19 @@ def archive(tmp_path):
 
 
 @pytest.fixture
-def database_url():
-    """The ledger's; empty for SQLite in the spool. A module may ask for `on_both_databases` instead."""
-    return ""
+def database_url(request):
+    """The ledger's: SQLite in the spool, unless a test names another kind, or a module `on_both_databases`."""
+    return _database(request, getattr(request, "param", "sqlite"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def on_both_databases(request):
     """URL of an empty database of each kind."""
-    if request.param == "sqlite":
-        return ""
-    return request.getfixturevalue("postgres_server").new_database()
+    return _database(request, request.param)
+
+
+def _database(request, kind):
+    return "" if kind == "sqlite" else request.getfixturevalue("postgres_server").new_database()
 
 
 @pytest.fixture

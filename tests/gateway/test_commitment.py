@@ -81,7 +81,8 @@ def told(tmp_path, monkeypatch):
         config = tmp_path / "site.toml"
         (destination,) = settings.destination
         config.write_text(
-            f'[spool]\npath = "{settings.spool.path}"\n[[destination]]\nname = "{destination.name}"\n'
+            f'[spool]\npath = "{settings.spool.path}"\n[database]\nurl = "{settings.database.url}"\n'
+            f'[[destination]]\nname = "{destination.name}"\n'
             f'ae_title = "{destination.ae_title}"\nhost = "127.0.0.1"\nport = {destination.port}\n'
             f"commitment = true\n"
         )
@@ -92,7 +93,9 @@ def told(tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("reports", ["same", "new"])
+@pytest.mark.parametrize(
+    ("reports", "database_url"), [("same", "sqlite"), ("new", "postgresql")], indirect=["database_url"]
+)
 def test_what_was_delivered_is_committed_in_one_transaction(make_site, serving, told, reports):
     archive, settings = make_site(reports)
     film = radiograph()
@@ -352,6 +355,7 @@ def test_a_modality_that_is_down_is_told_after_a_restart(provider, serving, moda
     assert report.transaction_uid == uid
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_what_a_receiver_took_a_worker_tells(provider, serving, modality):
     receiver = Gateway(provider, None, Role.RECEIVER)
     receiver.start()
