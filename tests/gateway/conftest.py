@@ -21,7 +21,7 @@ def archive(tmp_path):
 
 @pytest.fixture
 def database_url(request):
-    """The ledger's: SQLite in the spool, unless a test names another kind, or a module `on_both_databases`."""
+    """The ledger's: SQLite, unless a test names the other kind, or a module asks for `on_both_databases`."""
     return _database(request, getattr(request, "param", "sqlite"))
 
 
