@@ -45,7 +45,7 @@ def listening(receive, **entity):
     refused = []
     local = LocalEntity(ae_title="CXRPACS", host="127.0.0.1", port=port, **entity)
     services = [verification_scp(), storage_scp([DigitalXRayImageStorageForPresentation], SYNTAXES, receive)]
-    listener = Listener(local, services, refused.append)
+    listener = Listener(local, services, refused.extend)
     listener.start()
     try:
         yield Peer(ae_title="CXRPACS", host="127.0.0.1", port=port), refused
@@ -131,7 +131,7 @@ def test_a_class_in_an_unread_syntax_is_told_apart(tmp_path):
     refused = []
     local = LocalEntity(ae_title="CXRPACS", host="127.0.0.1", port=port)
     services = [storage_scp([DigitalXRayImageStorageForPresentation], SYNTAXES, lambda _: None)]
-    listener = Listener(local, services, refused.append)
+    listener = Listener(local, services, refused.extend)
     listener.start()
     ae = AE(ae_title="TEST")
     ae.add_requested_context(DigitalXRayImageStorageForPresentation, ExplicitVRBigEndian)
