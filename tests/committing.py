@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from peers import Archive, eventually, free_port
+from peers import StubbornArchive, eventually, free_port
 from pydicom import Dataset
 from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, build_role, evt
@@ -68,7 +69,7 @@ def information(transaction_uid, objects, failed=()):
     return made
 
 
-class CommittingArchive(Archive):
+class CommittingArchive(StubbornArchive):
     """An archive that takes every request for commitment, and reports at once as `reports` says.
 
     Parameters
@@ -77,10 +78,22 @@ class CommittingArchive(Archive):
         ``same`` association, ``new`` association, or ``never`` by itself: the test calls `report`.
     client : (AE title, port)
         Where it reports to.
+
+    Attributes
+    ----------
+    status : int
+        Answer to every C-STORE; 0x0000 keeps the instance.
+    drops : bool
+        Whether it closes the connection as soon as the first bytes of a data set come.
+    action_status : int
+        Answer to every N-ACTION.
+    failure : int or None
+        Failure Reason of every object that it is asked for.
     """
 
     def __init__(self, folder: Path, *, reports: str, client: tuple[str, int], **options: object) -> None:
-        super().__init__(folder, **options)
+        super().__init__(folder, status=0x0000, **options)
+        self.drops = False
         self.reports = reports
         self.client = client
         self.action_status = 0x0000
@@ -99,6 +112,7 @@ class CommittingArchive(Archive):
         handlers = [
             (evt.EVT_C_STORE, self.store),
             (evt.EVT_N_ACTION, self._action),
+            (evt.EVT_PDU_RECV, self._received),
             (evt.EVT_PDU_SENT, self._sent),
         ]
         server = ae.start_server((self.host, self.port), block=False, evt_handlers=handlers)
@@ -119,6 +133,13 @@ class CommittingArchive(Archive):
             self._unanswered[event.assoc] = request
         self.asked.append(request)
         return self.action_status, None
+
+    def _received(self, event):
+        if self.drops and isinstance(event.pdu, P_DATA_TF):
+            values = event.pdu.presentation_data_value_items
+            # The last bit tells a command from a data set (PS3.8 E.2).
+            if any(value.message_control_header_byte.endswith("0") for value in values):
+                event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
 
     def _sent(self, event):
         """Report after the answer to the request has left."""

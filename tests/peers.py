@@ -9,6 +9,7 @@ import io
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -70,6 +71,7 @@ __all__ = [
     "request",
     "send",
     "storescu",
+    "told",
 ]
 
 _PACKAGES = {
@@ -209,8 +211,8 @@ class OrthancWithDicomWeb(Orthanc):
 class StubbornArchive(Archive):
     """An archive that answers every C-STORE with `status` until that is set to 0."""
 
-    def __init__(self, folder: Path, *, ae_title: str, status: int) -> None:
-        super().__init__(folder, ae_title=ae_title)
+    def __init__(self, folder: Path, *, status: int, **options: Any) -> None:
+        super().__init__(folder, **options)
         self.status = status
 
     def store(self, event: Event) -> int:
@@ -302,6 +304,13 @@ def send(
 def of_modality(held: Sequence[StoredInstance | OrthancInstance], study: str) -> Counter[str]:
     """How many instances of each modality there are of one study."""
     return Counter(i.modality for i in held if i.study_instance_uid == study)
+
+
+def told(gateway: Gateway, name: str, *arguments: str) -> str:
+    """What the command `name` says of a gateway, in a process of its own, after its exit code and a colon."""
+    command = [sys.executable, "-m", "cxr_pacs", name, "--config", str(gateway.config), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    return f"{done.returncode}: {done.stdout}{done.stderr}".strip()
 
 
 def instances(gateway: Gateway) -> list[dict[str, Any]]:

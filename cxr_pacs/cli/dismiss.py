@@ -1,4 +1,4 @@
-"""Let parked objects and held instances be, so that they ask for a person no more."""
+"""Let parked objects, held instances and failed commitments be, so that they ask for a person no more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cxr_pacs.errors import NothingToShow
 from cxr_pacs.gateway import owed
-from cxr_pacs.gateway.dismissal import dismiss_held, held
+from cxr_pacs.gateway.dismissal import dismiss_commitment, dismiss_held, failed_commitments, held
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.looking import looking
 from cxr_pacs.settings import Settings, load_settings
@@ -34,7 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """List it and, with ``--yes``, dismiss it; 0, or 1 where nothing of the study was received.
 
-    A dismissed object is not sent again, a dismissed instance is skipped; the files stay, and `why` tells it.
+    A dismissed object is not sent again, a dismissed instance is skipped, a dismissed commitment is not asked
+    for again; the files stay, and `why` tells it.
     """
     settings = load_settings(options.config) if options.config else Settings()
     try:
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
                 study_history(connection, options.uid)  # says so where nothing of it was received
             parked = owed.parked(connection, options.destination, options.uid)
             instances = held(connection, options.uid) if options.destination is None else ()
+            uncommitted = failed_commitments(connection, options.destination, options.uid)
             for row in parked:
                 print(
                     f"parked for {row.destination}: {row.sop_instance_uid} of study {row.study_instance_uid}"
@@ -51,15 +53,24 @@ def run(options: argparse.Namespace) -> int:
             for one in instances:
                 print(f"held: {one.sop_instance_uid} of study {one.study_instance_uid}")
                 print(f"    {one.reason}")
+            for failed in uncommitted:
+                what = f"{failed.sop_instance_uid} of study {failed.study_instance_uid}"
+                print(f"not committed by {failed.destination}: {what}")
+                print(f"    {failed.reason}")
             if options.yes:
                 now = time.time()
                 for row in parked:
                     owed.dismiss(connection, row.work, row.id, now)
                 for one in instances:
                     dismiss_held(connection, one, now)
+                for failed in uncommitted:
+                    dismiss_commitment(connection, failed, now)
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
-    what = f"{len(parked)} parked object(s) and {len(instances)} held instance(s)"
+    what = (
+        f"{len(parked)} parked object(s), {len(instances)} held instance(s) "
+        f"and {len(uncommitted)} failed commitment(s)"
+    )
     print(f"{what} were dismissed" if options.yes else f"{what} would be dismissed with --yes")
     return DONE

@@ -1,9 +1,9 @@
 """Queries of the ledger about storage commitment; each runs in the caller's transaction.
 
 An object of ours is ``waiting`` for the archive's word, or ``lost``, which means that the archive says it
-has none and that it is sent again; in the end it is ``committed`` or ``failed``. The transaction in its row
-is the last that named it. A transaction is ``gathering`` objects, ``asking`` (persisted, and perhaps sent),
-``asked`` (taken by the archive) or ``closed``.
+has none and that it is sent again; in the end it is ``committed`` or ``failed``, and what failed may be
+``dismissed``. The transaction in its row is the last that named it. A transaction is ``gathering`` objects,
+``asking`` (persisted, and perhaps sent), ``asked`` (taken by the archive) or ``closed``.
 """
 
 from __future__ import annotations

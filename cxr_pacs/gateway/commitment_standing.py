@@ -137,6 +137,9 @@ def _said(row: sa.Row[tuple[object, ...]], what: str) -> tuple[float | None, str
         return row.finished_at, f"Storage of {what} was committed by {name}."
     if row.state == "failed":
         return row.finished_at, f"Storage of {what} was not committed by {name}: {row.reason}."
+    if row.state == "dismissed":
+        dismissed = f"The missing commitment of {what} by {name} was dismissed by an administrator"
+        return row.finished_at, f"{dismissed}. It had failed: {row.reason}."
     if row.state == "lost":
         return None, f"{what.capitalize()} is sent to {name} again: {row.reason}."
     if asked_at is None:

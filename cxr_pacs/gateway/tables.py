@@ -189,7 +189,8 @@ commitment = sa.Table(
     sa.Column("sop_class_uid", sa.String(64), nullable=False),
     sa.Column("sop_instance_uid", sa.String(64), nullable=False),
     sa.Column("file", sa.Text, nullable=False),
-    sa.Column("state", sa.String(9), nullable=False),  # waiting, lost (to be sent again), committed, failed
+    # waiting, lost (to be sent again), committed, failed, dismissed
+    sa.Column("state", sa.String(9), nullable=False),
     sa.Column("repeats", sa.Integer, nullable=False),
     sa.Column("delivered_at", sa.Float, nullable=False),
     sa.Column("finished_at", sa.Float),

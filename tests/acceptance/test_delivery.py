@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ from peers import (
     free_port,
     of_modality,
     send,
+    told,
 )
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
@@ -123,13 +122,7 @@ def test_given_up_after_the_time_that_the_site_set(tmp_path: Path, make_gateway:
 
 
 def _retry(gateway: Gateway, *arguments: str) -> str:
-    return _cli(gateway, "retry", *arguments)
-
-
-def _cli(gateway: Gateway, name: str, *arguments: str) -> str:
-    command = [sys.executable, "-m", "cxr_pacs", name, "--config", str(gateway.config), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return f"{done.returncode}: {done.stdout}{done.stderr}".strip()
+    return told(gateway, "retry", *arguments)
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -189,19 +182,20 @@ def test_what_is_dismissed_needs_nobody_any_more(tmp_path: Path, make_gateway: C
             assert send([radiograph], gateway.port) == [0]
             eventually(lambda: [row["state"] for row in deliveries(gateway)] == ["parked"] * 2)
             study = str(radiograph.StudyInstanceUID)
-            listed = _cli(gateway, "dismiss", study)
-            assert listed.endswith("2 parked object(s) and 0 held instance(s) would be dismissed with --yes")
+            listed = told(gateway, "dismiss", study)
+            these = "2 parked object(s), 0 held instance(s) and 0 failed commitment(s)"
+            assert listed.endswith(f"{these} would be dismissed with --yes")
             assert listed.count("status A900") == 2
             assert _states(gateway, "strict") == {"parked"}
-            done = _cli(gateway, "dismiss", "--yes")
-            assert done.endswith("2 parked object(s) and 0 held instance(s) were dismissed")
+            done = told(gateway, "dismiss", "--yes")
+            assert done.endswith(f"{these} were dismissed")
             assert _states(gateway, "strict") == {"dismissed"}
             assert _retry(gateway) == "0: 0 parked object(s) are sent again"
-            why = _cli(gateway, "why", study)
+            why = told(gateway, "why", study)
             assert why.startswith("0: ")
             assert (
                 why.count("was dismissed by an administrator. It had been parked after 1 attempt(s): ") == 2
             )
             assert why.endswith("2 of 2 deliveries were dismissed, the others taken.")
-            assert _cli(gateway, "status").startswith("0: ")
+            assert told(gateway, "status").startswith("0: ")
             assert gateway.stop() == 0, gateway.log_tail()

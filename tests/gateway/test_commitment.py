@@ -199,14 +199,32 @@ def test_an_original_that_was_lost_is_sent_again_as_it_came(make_site, serving):
     assert kept.digest == hashlib.sha256(odd.data_set).hexdigest()
 
 
-def test_a_failure_for_good_needs_a_person_at_once(make_site, serving):
+def test_a_failure_for_good_needs_a_person_at_once_who_may_dismiss_it(make_site, serving, told):
     archive, settings = make_site("same")
     archive.failure = 0x0122
+    film = radiograph()
     with serving(settings) as gateway:
-        send([radiograph()], gateway.port)
+        send([film], gateway.port)
         eventually(lambda: states(settings) == {"failed": 2}, timeout=DEADLINE)
-    assert len(archive.asked) == 1
-    assert reasons(settings) == {"pacs0 answered 0122, referenced SOP class not supported"}
+        (asked,) = archive.asked
+        assert reasons(settings) == {"pacs0 answered 0122, referenced SOP class not supported"}
+        none = "0 parked object(s), 0 held instance(s) and"
+        assert told(settings, "dismiss", "--destination", "pacs1")[1].startswith(f"{none} 0 failed")
+        _, out = told(settings, "dismiss", film.StudyInstanceUID)
+        for uid in asked.objects:
+            of = f"not committed by pacs0: {uid} of study {film.StudyInstanceUID}"
+            assert f"{of}\n    pacs0 answered 0122, referenced SOP class not supported\n" in out
+        assert out.endswith(f"{none} 2 failed commitment(s) would be dismissed with --yes\n")
+        assert states(settings) == {"failed": 2}
+        assert told(settings, "dismiss", "--yes")[1].endswith("2 failed commitment(s) were dismissed\n")
+        assert told(settings, "status")[0] == 0
+        status, out = told(settings, "why", film.StudyInstanceUID)
+        assert status == 0
+        assert "The missing commitment of the heatmap by pacs0 was dismissed by an administrator. " in out
+        assert told(settings, "retry")[1] == "0 parked object(s) are sent again\n"
+        # The archive has learned the class since.
+        archive.report(asked, {})
+    assert states(settings) == {"committed": 2}
 
 
 def test_no_report_in_time_is_a_new_transaction(make_site, serving, told):
