@@ -45,6 +45,10 @@ class Courier:
     def __init__(self, settings: Settings) -> None:
         self._destinations = destinations(settings)
 
+    def knows(self, destination: str) -> bool:
+        """Whether the settings have it."""
+        return destination in self._destinations
+
     def send(self, destination: str, path: Path) -> Attempt:
         """Try once to send an object of ours; "delivered" only on the peer's own success or warning."""
         return self._attempt(destination, operator.methodcaller("send", path))
@@ -88,6 +92,14 @@ class Deliveries:
         # Where something may wait out a back-off: after a start nobody knows.
         self._missed = {destination.name for destination in site.settings.destination}
 
+    def start(self) -> None:
+        """Begin to park what waits for destinations that the settings have no longer."""
+        with self._ledger.begin() as connection:
+            waiting = owed.awaited(connection)
+        for destination in waiting:
+            if not self._courier.knows(destination):
+                self.hasten(destination)
+
     def deliver(self, row_id: int, attempt: int) -> str:
         """Workflow: one attempt to send an object of ours."""
         return self._try(owed.DELIVER, self._courier.send, row_id, attempt)
@@ -129,7 +141,9 @@ class Deliveries:
                     self._on_delivered(connection, row)
         if state == "waiting":
             self._missed.add(row.destination)
-        elif state == "delivered" and row.destination in self._missed:
+        elif row.destination in self._missed and (
+            state == "delivered" or not self._courier.knows(row.destination)
+        ):
             self.hasten(row.destination)
         return state
 
@@ -137,7 +151,8 @@ class Deliveries:
         """Try some of what waits out its back-off: the peer answers again, or took an object.
 
         Each of them that is taken hastens more, so that a backlog drains at full speed once its destination
-        is back, and does not wait for its longest retry.
+        is back, and does not wait for its longest retry; or, where it was taken out of the settings, is
+        parked at once.
         """
         now = self._clock()
         self._missed.discard(destination)

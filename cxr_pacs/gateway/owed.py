@@ -20,6 +20,7 @@ __all__ = [
     "FORWARD",
     "WORKS",
     "Owed",
+    "awaited",
     "dismiss",
     "finish",
     "get",
@@ -112,6 +113,12 @@ def waiting(connection: sa.Connection, work: str) -> tuple[int, ...]:
     """Ids of the rows that a workflow must still act on."""
     table = _TABLES[work]
     return tuple(connection.execute(sa.select(table.c.id).where(table.c.state == "waiting")).scalars())
+
+
+def awaited(connection: sa.Connection) -> tuple[str, ...]:
+    """Destinations that something waits for, of the settings or not."""
+    query = sa.select(owed.c.destination).where(owed.c.state == "waiting").distinct()
+    return tuple(connection.execute(query).scalars())
 
 
 def parked(connection: sa.Connection, destination: str | None, study_uid: str | None) -> tuple[Owed, ...]:

@@ -21,7 +21,7 @@ from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.tables import instance, released, rerun, study
 from cxr_pacs.settings import StudySettings
 
-__all__ = ["OpenStudy", "due_at", "hasten_reports", "until_due"]
+__all__ = ["OpenStudy", "due_at", "hasten_reports", "resettle_reports", "until_due"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,23 @@ def hasten_reports(
             queue.hasten("report", row, delay)
     except sa.exc.SQLAlchemyError as error:
         logger.warning("a release was not recorded, the quiet period decides: %s", type(error).__name__)
+
+
+def resettle_reports(ledger: Ledger, queue: Queue, settings: StudySettings, now: float) -> None:
+    """Let what waits for its report be due when `settings` say: they may be others than when it came."""
+    open_studies = sa.select(instance.c.study_id).where(
+        sa.or_(instance.c.decision.is_(None), (instance.c.decision == "accept") & ~instance.c.reported)
+    )
+    newest = (
+        sa.select(sa.func.max(instance.c.id), instance.c.study_id)
+        .where(instance.c.study_id.in_(open_studies), instance.c.file.is_not(None))
+        .group_by(instance.c.study_id)
+    )
+    with ledger.begin() as connection:
+        found = [(int(row[0]), int(row[1])) for row in connection.execute(newest)]
+        delays = {row: until_due(connection, study_id, settings, now) for row, study_id in found}
+    for row, delay in delays.items():
+        queue.hasten("report", row, delay)
 
 
 def _open_study(connection: sa.Connection, study_id: int) -> OpenStudy | None:

@@ -45,7 +45,7 @@ from cxr_pacs.gateway.rerun import (
 )
 from cxr_pacs.gateway.routing import RoutedImage, Routes, read_routed_image
 from cxr_pacs.gateway.site import Site
-from cxr_pacs.gateway.study import until_due
+from cxr_pacs.gateway.study import resettle_reports, until_due
 from cxr_pacs.gateway.sweep import Sweep
 from cxr_pacs.gateway.trials import ANALYSES_AT_ONCE, FATAL_TRIALS, Trials
 
@@ -142,6 +142,8 @@ class StudyWorkflows:
                 name, partition_worker_concurrency=COMMITMENTS_AT_ONCE, polling_interval_sec=POLL_SECONDS
             )
         self._sweep.start()
+        resettle_reports(self._ledger, self._queue, self._settings.study, self._clock())
+        self._deliveries.start()
         self._probes.start()
 
     def stop(self, grace: float) -> None:
