@@ -63,6 +63,7 @@ __all__ = [
     "dciodvfy",
     "dcmtk",
     "deliveries",
+    "delivery_states",
     "eventually",
     "free_port",
     "instances",
@@ -72,6 +73,7 @@ __all__ = [
     "send",
     "storescu",
     "told",
+    "workflows",
 ]
 
 _PACKAGES = {
@@ -323,11 +325,22 @@ def deliveries(gateway: Gateway) -> list[dict[str, Any]]:
     return _rows(gateway, "SELECT * FROM delivery ORDER BY id")
 
 
-def _rows(gateway: Gateway, query: str) -> list[dict[str, Any]]:
+def delivery_states(gateway: Gateway, destination: str) -> Counter[str]:
+    """How many deliveries to one destination are in each state."""
+    query = "SELECT state, COUNT(*) AS many FROM delivery WHERE destination = ? GROUP BY state"
+    return Counter({row["state"]: row["many"] for row in _rows(gateway, query, destination)})
+
+
+def workflows(gateway: Gateway) -> list[dict[str, Any]]:
+    """The rows of DBOS's table of workflows, in the order in which they were enqueued."""
+    return _rows(gateway, "SELECT * FROM workflow_status ORDER BY created_at")
+
+
+def _rows(gateway: Gateway, query: str, *values: object) -> list[dict[str, Any]]:
     ledger = gateway.settings.folder / "spool" / "ledger.sqlite"
     connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=30)
     try:
         connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute(query)]
+        return [dict(row) for row in connection.execute(query, values)]
     finally:
         connection.close()
