@@ -1,0 +1,133 @@
+"""The archive is down while many studies arrive: nothing is lost, nothing grows, and the backlog drains."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from peers import Destination, Gateway, StoreScp, deliveries, delivery_states, eventually, send, told
+from studies import new_radiograph
+from swift_gateway import COMMAND, SECONDS
+
+from cxr_pacs import dimse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STUDIES = int(os.environ.get("CXR_STUDIES", "100"))
+SENDERS, BATCH = 2, 25
+PATIENCE = 60 + STUDIES * 3
+MOST_GROWTH = 300 * 1024  # kB of resident memory
+MOST_THREADS = 40
+# The gateway's deliveries go through its ledger, each in a workflow of its own; a plain loop keeps no record.
+MOST_SLOWER = 4.0
+SAMPLE = 200
+
+
+class Growth:
+    """The most threads and resident memory that a process has while this is entered."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        self.idle = self.most = self._look()
+        self._left = threading.Event()
+        self._watch = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._watch.join()
+
+    def __str__(self) -> str:
+        return " ".join(f"{key} {self.idle[key]} -> {self.most[key]}" for key in self.idle)
+
+    def of(self, key: str) -> int:
+        """How far the most is above what there was when it was idle."""
+        return self.most[key] - self.idle[key]
+
+    def _look(self) -> dict[str, int]:
+        lines = (line.split() for line in self._status.read_text(encoding="utf-8").splitlines())
+        return {line[0][:-1]: int(line[1]) for line in lines if line[0] in {"VmRSS:", "Threads:"}}
+
+    def _run(self) -> None:
+        while not self._left.wait(0.2):
+            now = self._look()
+            self.most = {key: max(self.most[key], now[key]) for key in now}
+
+
+def _pace_alone(paths: list[Path], folder: Path) -> float:
+    """Objects in a second that a plain loop of our own storage SCU brings to such an archive."""
+    with StoreScp(folder) as scp:
+        peer = dimse.Peer(ae_title=scp.ae_title, host="127.0.0.1", port=scp.port)
+        began = time.monotonic()
+        for path in paths:
+            dimse.store(Gateway.ae_title, peer, path)
+        return len(paths) / (time.monotonic() - began)
+
+
+@pytest.mark.timeout(2 * PATIENCE + 300)
+def test_an_archive_that_is_down_for_the_whole_arrival(
+    tmp_path: Path, make_gateway: Callable[..., Gateway], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Gateway, "command", COMMAND)
+    monkeypatch.setenv(SECONDS, "0")
+    objects = 2 * STUDIES
+    late = StoreScp(tmp_path / "late")
+    with StoreScp(tmp_path / "up") as up:
+        gateway = make_gateway(
+            Destination(name="up", ae_title=up.ae_title, port=up.port),
+            Destination(name="late", ae_title=late.ae_title, port=late.port),
+            heatmap={"size": "source"},
+            delivery={},  # what a site has that sets nothing
+        )
+        gateway.start()
+        with Growth(gateway.pid) as growth:
+            began = time.monotonic()
+
+            def arrive(count: int) -> None:
+                radiographs = [new_radiograph() for _ in range(count)]
+                assert send(radiographs, gateway.port) == [0] * count
+
+            batches = [BATCH] * (STUDIES // BATCH) + ([STUDIES % BATCH] if STUDIES % BATCH else [])
+            with ThreadPoolExecutor(SENDERS) as senders:
+                list(senders.map(arrive, batches))
+            arrived = time.monotonic() - began
+            eventually(lambda: delivery_states(gateway, "up") == {"delivered": objects}, timeout=PATIENCE)
+            served = time.monotonic() - began
+            assert delivery_states(gateway, "late") == {"waiting": objects}
+            assert len(up.files()) == objects
+
+            down = time.monotonic()
+            with late:
+                eventually(
+                    lambda: delivery_states(gateway, "late") == {"delivered": objects}, timeout=PATIENCE
+                )
+                drained = time.monotonic() - down
+        taken = sorted(path.stat().st_mtime for path in late.files())
+        assert told(gateway, "status").startswith("3: ")  # the archive is gone again
+        assert gateway.stop() == 0, gateway.log_tail()
+    assert {path.name for path in late.files()} == {path.name for path in up.files()}
+    assert len(taken) == objects
+    log = gateway.log.read_text(encoding="utf-8")
+    assert log.count(": delivered") == 2 * objects
+    pace = (objects - 1) / (taken[-1] - taken[0])
+    results = sorted((gateway.settings.folder / "spool" / "results").rglob("*.dcm"))
+    alone = _pace_alone(results[:SAMPLE], tmp_path / "alone")
+    attempts = sum(row["attempts"] for row in deliveries(gateway) if row["destination"] == "late")
+    sys.stdout.write(
+        f"\n{STUDIES} studies arrived in {arrived:.0f} s and were served to the other destination after "
+        f"{served:.0f} s; {growth}; {attempts} attempts for {objects} objects; drained {drained:.0f} s after "
+        f"the archive was back, at {pace:.1f} objects/s; alone {alone:.1f}/s\n"
+    )
+    assert growth.of("VmRSS") < MOST_GROWTH
+    assert growth.of("Threads") < MOST_THREADS
+    assert pace > alone / MOST_SLOWER
