@@ -18,6 +18,7 @@
     │   └── NothingToShow            no object, or none that can be shown to a person
     └── TransientError           trying later can help
         ├── SpoolUnavailable         the disk did not take the bytes
+        │   └── SpoolFull                it is above its watermark: nothing was tried
         └── DestinationUnavailable   no association, a time-out, or A7xx
 
 No message of these may hold patient identity: they reach log lines and the ledger. Of an error that nobody
@@ -43,6 +44,7 @@ __all__ = [
     "RefusedRequest",
     "RetrievalRefused",
     "SettingsError",
+    "SpoolFull",
     "SpoolUnavailable",
     "TransientError",
     "UnreadablePixels",
@@ -124,6 +126,10 @@ class TransientError(CxrPacsError):
 
 class SpoolUnavailable(TransientError):
     """The spool's disk did not take the bytes."""
+
+
+class SpoolFull(SpoolUnavailable):
+    """The spool's disk is above its watermark, as the log said when that began."""
 
 
 class DestinationUnavailable(TransientError):

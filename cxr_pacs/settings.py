@@ -8,9 +8,9 @@ import json
 import tomllib
 import uuid
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from cxr_pacs import __version__
 from cxr_pacs.errors import SettingsError
@@ -42,6 +42,7 @@ __all__ = [
     "ModalitySettings",
     "ModelSettings",
     "ObjectsSettings",
+    "RetentionSettings",
     "RouteSettings",
     "Settings",
     "SiteSettings",
@@ -51,6 +52,9 @@ __all__ = [
     "load_settings",
     "parse_settings",
 ]
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class DicomSettings(Table):
@@ -65,9 +69,17 @@ class DicomSettings(Table):
 
 
 class SpoolSettings(Table):
-    """``[spool]``: where files wait."""
+    """``[spool]``: where files wait, and how full their disk may become (share in use, as ``df`` counts)."""
 
     path: Annotated[Path, Field(strict=False)] = Path("spool")
+    high_watermark: Share = 0.95
+    low_watermark: Share = 0.90
+
+    @model_validator(mode="after")
+    def _low_is_not_above_high(self) -> Self:
+        if self.low_watermark > self.high_watermark:
+            raise ValueError("low_watermark is above high_watermark")
+        return self
 
 
 class DatabaseSettings(Table):
@@ -137,6 +149,21 @@ class CommitmentSettings(Table):
     provide: bool = False
 
 
+class RetentionSettings(Table):
+    """``[retention]``: days after a study's last activity after which it is deleted; 0 keeps it for ever."""
+
+    files_days: Annotated[int, Field(ge=0)] = 0
+    rows_days: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _rows_outlive_files(self) -> Self:
+        if self.rows_days and not 0 < self.files_days <= self.rows_days:
+            raise ValueError(
+                "rows cannot go before the files that they name: set files_days to rows_days or less"
+            )
+        return self
+
+
 class ModalitySettings(Table):
     """``[[modality]]``: where a modality that asks for storage commitment is told the outcome."""
 
@@ -182,6 +209,7 @@ class Settings(Table):
     objects: ObjectsSettings = ObjectsSettings()
     delivery: DeliverySettings = DeliverySettings()
     fetch: FetchSettings = FetchSettings()
+    retention: RetentionSettings = RetentionSettings()
     destination: tuple[DestinationSettings, ...] = Field(default=(), strict=False)
     archive: tuple[ArchiveSettings, ...] = Field(default=(), strict=False)
     route: tuple[RouteSettings, ...] = Field(default=(), strict=False)
@@ -264,6 +292,12 @@ def parse_settings(text: str, origin: str) -> Settings:
         names = [getattr(one, key) for one in getattr(settings, table)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise SettingsError(f"{origin}: {table}.{key}: used twice: {', '.join(repeated)}")
+    forgets, looks_back = settings.retention.rows_days * 24, settings.fetch.look_back
+    if settings.fetch.every and 0 < forgets < looks_back:
+        raise SettingsError(
+            f"{origin}: retention.rows_days: {forgets} h are less than the {looks_back:g} h of "
+            "fetch.look_back: what was forgotten would be fetched again"
+        )
     if wrong := wrong_routes(settings.route, settings.destination):
         lines = "\n".join(f"  {line}" for line in wrong)
         raise SettingsError(f"{origin}: these settings are wrong:\n{lines}")

@@ -24,6 +24,7 @@ from cxr_pacs.gateway.service import storage_service
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.study import hasten_reports
+from cxr_pacs.gateway.watermark import Watermarks
 from cxr_pacs.settings import ArchiveSettings, Settings, load_settings
 
 __all__ = ["configure", "run"]
@@ -73,7 +74,8 @@ def _fetcher(settings: Settings) -> Iterator[Fetcher]:
         try:
             spool = Spool(settings.spool.path)
             site = Site(settings=settings, ledger=ledger, spool=spool, queue=queue, clock=time.time)
-            intake = Intake(ledger, spool, Forwarding(site).schedule, time.time)
+            admit = Watermarks(settings.spool, time.monotonic).admit
+            intake = Intake(ledger, spool, admit, Forwarding(site).schedule, time.time)
             yield Fetcher(
                 settings,
                 ledger,

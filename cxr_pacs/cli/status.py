@@ -11,10 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cxr_pacs.cli.times import moment, since
-from cxr_pacs.errors import NothingToShow
+from cxr_pacs.errors import NothingToShow, SpoolUnavailable
 from cxr_pacs.gateway.commitment_standing import CommitmentStanding, RequestStanding
 from cxr_pacs.gateway.looking import looking
 from cxr_pacs.gateway.standing import DestinationStanding, Standing, answers, standing
+from cxr_pacs.gateway.watermark import DiskUsage, disk_usage
 from cxr_pacs.settings import Settings, load_settings
 
 __all__ = ["configure", "run"]
@@ -35,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
         with looking(settings) as ledger:
             problems = answers(settings)
             with ledger.begin() as connection:
-                found = standing(connection, problems)
-    except NothingToShow as error:
+                found = standing(connection, problems, disk_usage(settings.spool))
+    except (NothingToShow, SpoolUnavailable) as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
     if options.json:
@@ -57,6 +58,7 @@ def _lines(found: Standing, now: float) -> Iterator[str]:
     if found.oldest_waiting is not None:
         waiting += f"; the first came {moment(found.oldest_waiting)} ({since(found.oldest_waiting, now)} ago)"
     yield f"waiting       {waiting}"
+    yield f"disk          {_disk(found.disk)}"
     commitments = {one.destination: one for one in found.commitments}
     for one in found.destinations:
         yield from _destination(one, now)
@@ -70,6 +72,11 @@ def _lines(found: Standing, now: float) -> Iterator[str]:
             f"modalities    asked for commitment: {requests.told} told, {requests.waiting} to be told, "
             f"{requests.failed} not told"
         )
+
+
+def _disk(disk: DiskUsage) -> str:
+    said = f"{disk.share:.1%} in use, {disk.free / 1e9:.1f} GB free"
+    return f"{said}; new images are refused (A700)" if disk.refusing else said
 
 
 def _destination(one: DestinationStanding, now: float) -> Iterator[str]:

@@ -22,6 +22,7 @@ from cxr_pacs.errors import (
     DeliveryRefused,
     DestinationUnavailable,
     RefusedInstance,
+    SpoolFull,
     SpoolUnavailable,
     kind_and_place,
 )
@@ -111,6 +112,8 @@ def storage_scp(
         except RefusedInstance as error:
             logger.warning("refused an instance from %s: %s", instance.calling_ae_title, error)
             return error.status
+        except SpoolFull:  # the log says once when it begins and when it ends
+            return OUT_OF_RESOURCES
         except SpoolUnavailable as error:
             logger.error(  # noqa: TRY400  a traceback could show patient identity
                 "cannot keep an instance from %s: %s", instance.calling_ae_title, error

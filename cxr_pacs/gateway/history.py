@@ -11,7 +11,7 @@ from cxr_pacs.errors import NothingToShow
 from cxr_pacs.gateway.commitment_standing import commitment_story, uncommitted
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.rerun import superseded_results
-from cxr_pacs.gateway.tables import earlier_reading, instance, rerun, result, study, unmade
+from cxr_pacs.gateway.tables import earlier_reading, instance, removed, rerun, result, study, unmade
 
 __all__ = ["Event", "History", "study_history"]
 
@@ -112,6 +112,7 @@ def study_history(connection: sa.Connection, uid: str) -> History:
             *(Event(at=None, sentence=f"Left out: {one.reason}") for one in missing),
             *map(_sent, deliveries),
             *(Event(at=at, sentence=said) for at, said in commitment_story(connection, row.id, _KINDS)),
+            *_removals(connection, row.id),
         ),
         conclusion=conclusion,
         done=done,
@@ -188,6 +189,18 @@ def _sent(row: sa.Row[tuple[object, ...]]) -> Event:
     return Event(at=row.next_at, sentence=f"{what} is next tried then, {last}.")
 
 
+def _removals(connection: sa.Connection, study_id: int) -> Iterator[Event]:
+    for what, table in (("original", instance), ("result", result)):
+        query = sa.select(sa.func.count(), sa.func.max(removed.c.at)).join(
+            table, table.c.file == removed.c.file
+        )
+        count, at = connection.execute(query.where(table.c.study_id == study_id)).one()
+        if count:
+            yield Event(
+                at=at, sentence=f"{count} {what} file(s) were removed, as the retention settings say."
+            )
+
+
 def _conclusion(
     problem: str | None,
     instances: list[sa.Row[tuple[object, ...]]],
@@ -200,7 +213,7 @@ def _conclusion(
     if not any(row.kind == "SR" for row in results):
         return "No report was made, since no instance was accepted.", True
     if not any(row.kind for row in deliveries):
-        return "The results stay in the spool, since there was no destination for them.", True
+        return "Nothing was sent, since there was no destination for the results.", True
     if dismissed := [row for row in deliveries if row.state == "dismissed"]:
         return f"{len(dismissed)} of {len(deliveries)} deliveries were dismissed, the others taken.", True
     return f"All {len(deliveries)} deliveries were taken.", True

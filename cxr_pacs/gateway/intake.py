@@ -11,13 +11,14 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 from pydicom import Dataset, dcmread
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from cxr_pacs.dimse import ReceivedInstance, RefusedContext
-from cxr_pacs.errors import RefusedInstance, SpoolUnavailable
+from cxr_pacs.errors import RefusedInstance, SpoolUnavailable, UnreadablePixels
 from cxr_pacs.evidence import is_own_output
 from cxr_pacs.gateway.ledger import Arrival, Ledger
 from cxr_pacs.gateway.spool import Spool
+from cxr_pacs.radiograph import check_inflation
 
 __all__ = ["Intake"]
 
@@ -38,6 +39,8 @@ class Intake:
     ----------
     ledger, spool : Ledger, Spool
         Where an instance is kept.
+    admit : callable
+        Called before anything else is done; raises SpoolFull where the disk has no room.
     schedule : callable
         Called with (connection, instance id) in the transaction that records a kept instance, so that there
         is never a row without work or work without a row.
@@ -49,11 +52,13 @@ class Intake:
         self,
         ledger: Ledger,
         spool: Spool,
+        admit: Callable[[], None],
         schedule: Callable[[sa.Connection, int], None],
         clock: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._spool = spool
+        self._admit = admit
         self._schedule = schedule
         self._clock = clock
 
@@ -67,8 +72,9 @@ class Intake:
         RefusedInstance
             The data set cannot be parsed, or its UIDs cannot be used; recorded in the ledger.
         SpoolUnavailable
-            Disk or database did not take it.
+            Disk or database did not take it, or the disk is above its watermark (SpoolFull).
         """
+        self._admit()
         digest = hashlib.sha256(received.dataset).hexdigest()
         try:
             header, own = _parse(received)
@@ -154,13 +160,17 @@ def _digest(*parts: str) -> str:
 
 
 def _parse(received: ReceivedInstance) -> tuple[Dataset, bool]:
-    """Header, and whether it is one of ours."""
+    """Header, and whether it is one of ours; here alone is a deflated data set limited, before it is kept."""
     try:
+        if received.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+            check_inflation(received.dataset)
         header = dcmread(io.BytesIO(received.part10), stop_before_pixels=True)
         own = is_own_output(header)
         # pydicom parses lazily: these four must be readable now.
         for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
             header.get(keyword)
+    except UnreadablePixels as error:
+        raise RefusedInstance(str(error), status=CANNOT_UNDERSTAND) from error
     except Exception as error:  # noqa: BLE001  pydicom raises many kinds for bytes that are not a data set
         raise RefusedInstance(
             f"The data set cannot be parsed ({type(error).__name__}).", status=CANNOT_UNDERSTAND

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.gateway import commitment_ledger, owed
 from cxr_pacs.gateway.database import connect, insert_into, one_at_a_time
-from cxr_pacs.gateway.tables import delivery, instance, metadata, rerun, result, study, unmade
+from cxr_pacs.gateway.tables import delivery, instance, metadata, removed, rerun, result, study, unmade
 from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
 
 __all__ = ["Arrival", "InstanceRow", "Ledger", "MadeObject", "ResultRow", "open_ledger"]
@@ -124,11 +124,12 @@ class Ledger:
         return new
 
     def _study_id(self, connection: sa.Connection, uid: str, now: float) -> int:
-        new = self._insert_new(connection, study, study_instance_uid=uid, last_arrival=now)
-        if new is not None:
-            return new
-        known = sa.select(study.c.id).where(study.c.study_instance_uid == uid)
-        return int(connection.execute(known).scalar_one())
+        """Find or make the study, and hold it: retention might be about to delete it."""
+        new = insert_into(connection, study).values(study_instance_uid=uid, last_arrival=now)
+        held = new.on_conflict_do_update(
+            index_elements=[study.c.study_instance_uid], set_={"last_arrival": study.c.last_arrival}
+        )
+        return int(connection.execute(held.returning(study.c.id)).scalar_one())
 
     def _is_known(self, connection: sa.Connection, arrival: Arrival) -> bool:
         same = sa.select(instance.c.id).where(
@@ -186,8 +187,12 @@ class Ledger:
                 connection.execute(sa.insert(unmade).values(**row))
 
     def study_instances(self, connection: sa.Connection, study_id: int) -> tuple[InstanceRow, ...]:
-        """All kept instances of a study, in the order of their arrival."""
-        query = sa.select(instance).where(instance.c.study_id == study_id, instance.c.file.is_not(None))
+        """All instances of a study whose files are kept, in the order of their arrival."""
+        query = sa.select(instance).where(
+            instance.c.study_id == study_id,
+            instance.c.file.is_not(None),
+            instance.c.file.not_in(sa.select(removed.c.file)),
+        )
         return tuple(_instance_row(row) for row in connection.execute(query.order_by(instance.c.id)))
 
     def set_reported(self, connection: sa.Connection, instance_ids: tuple[int, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ APPLICATION_VERSION = "flow-1"
 # What goes to one destination goes at one pace, whatever it is.
 _QUEUES = {"forward": "deliver"}
 _LIVE = ["PENDING", "ENQUEUED", "DELAYED"]
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED"]
 # A workflow that was begun so often, each time in a process that ended before it, is not begun again.
 FATAL_DISPATCHES = 20
 
@@ -95,7 +97,7 @@ class Queue:
             self._client.resume_workflows(ids, queue_name=queue_name)
 
     def attempts(self, name: str, row_id: int) -> int:
-        """Give the number of the last attempt of `name` on row `row_id` that was enqueued; 0 for none."""
+        """Give the number of the last attempt of `name` on row `row_id` that is recorded; 0 for none."""
         prefix = f"{name}:{row_id}:"
         found = self._client.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
         return max((int(status.workflow_id.rpartition(":")[2]) for status in found), default=0)
@@ -106,3 +108,14 @@ class Queue:
             workflow_ids=[f"{name}:{row_id}:{attempt}"], load_input=False, load_output=False
         )
         return any(status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED" for status in known)
+
+    def forget(self, before: float) -> int:
+        """Delete the records of workflows that ended before `before` (seconds since the epoch); count."""
+        ended = dt.datetime.fromtimestamp(before, tz=dt.UTC).isoformat()
+        count = 0
+        while found := self._client.list_workflows(
+            status=_ENDED, completed_before=ended, limit=500, load_input=False, load_output=False
+        ):
+            self._client.delete_workflows([status.workflow_id for status in found])
+            count += len(found)
+        return count

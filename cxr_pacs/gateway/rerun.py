@@ -14,7 +14,16 @@ import sqlalchemy as sa
 from cxr_pacs.errors import CannotReadAgain, NothingToShow
 from cxr_pacs.gateway.ledger import InstanceRow
 from cxr_pacs.gateway.queue import Queue
-from cxr_pacs.gateway.tables import earlier_reading, instance, rerun, result, study, superseded, unmade
+from cxr_pacs.gateway.tables import (
+    earlier_reading,
+    instance,
+    removed,
+    rerun,
+    result,
+    study,
+    superseded,
+    unmade,
+)
 
 __all__ = [
     "ask_again",
@@ -80,6 +89,13 @@ def ask_again(
             f"study {study_uid} has no instance that was accepted, and none that is held for another reason "
             "than a UID that came twice: there is nothing to read again"
         )
+    if _is_removed(connection, study_id):
+        # Under the UIDs of what is gone other bytes would come out: their times are those of a reading.
+        raise CannotReadAgain(
+            f"files of study {study_uid} were removed, as retention.files_days says, and nothing was "
+            "changed: its images can be read anew only once the gateway has forgotten the study "
+            "(retention.rows_days) and gets it again"
+        )
     for row in due:
         if row.file is None or not (spool / row.file).is_file():
             raise CannotReadAgain(
@@ -109,6 +125,12 @@ def _due(rows: Sequence[_Row]) -> list[_Row]:
     return [*(row for row in rows if row.decision == "accept"), *held.values()]
 
 
+def _is_removed(connection: sa.Connection, study_id: int) -> bool:
+    files = (sa.select(table.c.file).where(table.c.study_id == study_id) for table in (instance, result))
+    query = sa.select(removed.c.file).where(sa.or_(*(removed.c.file.in_(named) for named in files)))
+    return connection.execute(query).first() is not None
+
+
 def _open(connection: sa.Connection, study_id: int) -> int | None:
     query = sa.select(rerun.c.id).where(rerun.c.study_id == study_id, rerun.c.done_at.is_(None))
     return connection.execute(query.order_by(rerun.c.id)).scalars().first()
@@ -116,7 +138,8 @@ def _open(connection: sa.Connection, study_id: int) -> int | None:
 
 def _put_back(connection: sa.Connection, queue: Queue, rerun_id: int, row: _Row) -> None:
     """Keep what was said of the instance, and let it wait for its analysis."""
-    attempts = queue.attempts("analyse", row.id)
+    # Of those before an earlier request there may be no record any more.
+    attempts = max(queue.attempts("analyse", row.id), earlier_attempts(connection, row.id) or 0)
     said = {name: getattr(row, name) for name in ("decision", "rung", "reason", "findings", "quality")}
     connection.execute(
         sa.insert(earlier_reading).values(rerun_id=rerun_id, instance_id=row.id, attempts=attempts, **said)

@@ -27,11 +27,13 @@ from cxr_pacs.gateway.intake import Intake
 from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.reading import Reader
+from cxr_pacs.gateway.retention import Retention
 from cxr_pacs.gateway.routing import check_findings
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.study import hasten_reports
 from cxr_pacs.gateway.takeover import Presence, local_names
+from cxr_pacs.gateway.watermark import Watermarks
 from cxr_pacs.gateway.workflow import StudyWorkflows, Surroundings
 from cxr_pacs.inference import Engine, bundled, load_bundle, load_engine
 from cxr_pacs.radiograph import decodable_transfer_syntaxes
@@ -182,6 +184,9 @@ class Gateway:
             if workflows is not None:
                 workflows.start()
                 undo.callback(workflows.stop, WORKFLOW_GRACE)
+                retention = Retention(site)
+                retention.start()
+                undo.callback(retention.stop)
             undo.callback(listening.close)
             self._on_stop = undo.pop_all()
 
@@ -202,6 +207,8 @@ class Gateway:
             logger.info("destination %s: %s", destination.name, destination.where)
         if not self._settings.destination:
             logger.warning("no destination: results stay in the spool")
+        if not self._settings.retention.files_days:
+            logger.warning("retention.files_days is not set: the spool keeps every file for ever")
 
     def _join(self, around: Surroundings, undo: ExitStack) -> None:
         """Be known among those who work on this site, or be the only one."""
@@ -217,7 +224,8 @@ class Gateway:
         self, site: Site, user: CommitmentUser, provider: CommitmentProvider, undo: ExitStack
     ) -> None:
         settings = self._settings
-        intake = Intake(site.ledger, site.spool, Forwarding(site).schedule, site.clock)
+        admit = Watermarks(settings.spool, time.monotonic).admit
+        intake = Intake(site.ledger, site.spool, admit, Forwarding(site).schedule, site.clock)
         storage = storage_service(
             settings.dicom,
             intake.receive,

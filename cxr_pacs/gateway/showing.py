@@ -141,9 +141,12 @@ def find_study(settings: Settings, study_uid: str) -> StudyResults:
         ).all()
         results = opened.study_results(connection, study.id)
         past = superseded_results(connection, study.id)
+        of_results = tables.removed.c.file.in_([result.file for result in results])
+        removed = set(connection.execute(sa.select(tables.removed.c.file).where(of_results)).scalars())
     objects, lines = [], list(_received(received, study.problem))
     earlier = {result.sop_instance_uid for result in results if result.id in past}
-    for path in (settings.spool.path / result.file for result in results):
+    lines += [("Removed", result.sop_instance_uid) for result in results if result.file in removed]
+    for path in (settings.spool.path / result.file for result in results if result.file not in removed):
         try:
             objects.append((path, read_object(path)))
         except NothingToShow as error:

@@ -4,6 +4,7 @@
 
     spool/
       lock            held by the one gateway that works on an SQLite ledger
+      refusing        while the disk is above its watermark (see `watermark`)
       incoming/NAME/  being written by the process that holds NAME.lock; swept when that lock is taken
       originals/ab/   received files, named by the SHA-256 of their data set
       results/ab/     our objects, named by their SOP Instance UID
@@ -92,7 +93,9 @@ class Spool:
         """
         shard = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:2]
         relative = f"results/{shard}/{sop_instance_uid}.dcm"
-        if not self.path(relative).exists():
+        try:
+            os.utime(self.path(relative))  # see `remove`
+        except FileNotFoundError:
             return self._keep(relative, part10)
         sync(self.path(relative).parent)
         return relative
@@ -106,6 +109,23 @@ class Spool:
         """Where the file that `keep_original` or `keep_result` named lies."""
         return self.root / relative
 
+    def folders(self) -> Iterator[tuple[str, ...]]:
+        """List every file that is kept or being written, folder by folder, relative to the spool."""
+        for folder in ("incoming", "originals", "results"):
+            for inner in sorted(path for path in (self.root / folder).iterdir() if path.is_dir()):
+                yield tuple(str(path.relative_to(self.root)) for path in sorted(inner.iterdir()))
+
+    def remove(self, relative: str, before: float) -> bool:
+        """Delete a file unless it was kept, or kept again, since `before` (seconds since the epoch)."""
+        path = self.path(relative)
+        try:
+            if path.stat().st_mtime > before:
+                return False
+            path.unlink()
+        except FileNotFoundError:  # by another process
+            return False
+        return True
+
     def _keep(self, relative: str, content: bytes) -> str:
         target = self.root / relative
         try:
@@ -113,12 +133,18 @@ class Spool:
                 target.parent.mkdir(mode=0o700, exist_ok=True)
                 sync(target.parent.parent)
             # The name is free of anything a peer sent, and 0600.
-            descriptor, temporary = tempfile.mkstemp(dir=self._incoming)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(target)
+            descriptor, name = tempfile.mkstemp(dir=self._incoming)
+            temporary = Path(name)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(target)
+            except OSError:
+                # On a full disk the half of a file would keep the other half of the next one out.
+                temporary.unlink(missing_ok=True)
+                raise
             sync(target.parent)
         except OSError as error:
             raise SpoolUnavailable(f"the spool did not take a file: {error.strerror}") from error

@@ -16,6 +16,7 @@ from cxr_pacs.gateway.commitment_standing import (
 from cxr_pacs.gateway.destinations import destinations, problem
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.tables import instance, study
+from cxr_pacs.gateway.watermark import DiskUsage
 from cxr_pacs.settings import Settings
 
 __all__ = ["DestinationStanding", "Standing", "answers", "standing"]
@@ -79,6 +80,8 @@ class Standing:
         Of the destinations that were ever asked.
     requests : RequestStanding
         What modalities asked for.
+    disk : DiskUsage
+        Of the spool.
     """
 
     studies: int
@@ -90,13 +93,14 @@ class Standing:
     destinations: tuple[DestinationStanding, ...]
     commitments: tuple[CommitmentStanding, ...]
     requests: RequestStanding
+    disk: DiskUsage
 
     @property
     def needs_a_person(self) -> bool:
         """Whether something stands that will not go on by itself."""
         stuck = any(one.parked or (one.problem and not one.removed) for one in self.destinations)
         uncommitted = any(one.failed for one in self.commitments)
-        return bool(self.without_report or self.decided["hold"] or stuck or uncommitted)
+        return bool(self.without_report or self.decided["hold"] or stuck or uncommitted or self.disk.refusing)
 
 
 def answers(settings: Settings) -> dict[str, str | None]:
@@ -104,7 +108,7 @@ def answers(settings: Settings) -> dict[str, str | None]:
     return {name: problem(destination) for name, destination in destinations(settings).items()}
 
 
-def standing(connection: sa.Connection, problems: Mapping[str, str | None]) -> Standing:
+def standing(connection: sa.Connection, problems: Mapping[str, str | None], disk: DiskUsage) -> Standing:
     """
     Count what the ledger holds.
 
@@ -114,6 +118,8 @@ def standing(connection: sa.Connection, problems: Mapping[str, str | None]) -> S
         On the ledger.
     problems : mapping
         What `answers` gave.
+    disk : DiskUsage
+        What `disk_usage` gave.
     """
     studies = connection.execute(sa.select(sa.func.count(study.c.id), sa.func.count(study.c.problem))).one()
     counts = dict.fromkeys(_DECISIONS, 0)
@@ -139,6 +145,7 @@ def standing(connection: sa.Connection, problems: Mapping[str, str | None]) -> S
         ),
         commitments=commitment_standings(connection),
         requests=request_standing(connection),
+        disk=disk,
     )
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "instance",
     "metadata",
     "released",
+    "removed",
     "requested_object",
     "rerun",
     "result",
@@ -218,4 +219,11 @@ requested_object = sa.Table(
     sa.Column("sop_class_uid", sa.String(64), nullable=False),
     sa.Column("sop_instance_uid", sa.String(64), nullable=False, index=True),
     sa.Column("failure", sa.Integer),  # PS3.3 C.14.1.1; none while nothing was told, and for a committed one
+)
+# Files of the spool that retention took, or is about to.
+removed = sa.Table(
+    "removed",
+    metadata,
+    sa.Column("file", sa.Text, primary_key=True),  # as `instance` and `result` name it
+    sa.Column("at", sa.Float, nullable=False),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cxr_pacs.radiograph.deflated import check_inflation
 from cxr_pacs.radiograph.geometry import Geometry, valid_part
 from cxr_pacs.radiograph.header import HeaderFacts, ImageDescription, read_header
 from cxr_pacs.radiograph.rendering import Radiograph, read_radiograph
@@ -23,6 +24,7 @@ __all__ = [
     "Outcome",
     "Radiograph",
     "SelectionPolicy",
+    "check_inflation",
     "decide",
     "decodable_transfer_syntaxes",
     "frontal_view",

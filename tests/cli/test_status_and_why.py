@@ -244,3 +244,14 @@ def test_a_destination_that_was_taken_out_of_the_settings_is_still_told(site, to
     assert re.search(
         r"^old +it is no longer in the settings\n +0 delivered, 0 waiting, 1 parked$", out, re.MULTILINE
     )
+
+
+def test_a_full_disk_needs_a_person(site, told):
+    full = site.config.read_text().replace("[spool]", "[spool]\nhigh_watermark = 1e-9\nlow_watermark = 1e-9")
+    site.config.write_text(full.split("[[destination]]")[0])
+    status, out, _ = told("status", "--config", site.config)
+    assert status == 3
+    disk = next(line for line in out.splitlines() if line.startswith("disk"))
+    assert re.fullmatch(r"disk +\d+\.\d% in use, \d+\.\d GB free; new images are refused \(A700\)", disk)
+    status, out, _ = told("status", "--json", "--config", site.config)
+    assert (status, json.loads(out)["disk"]["refusing"]) == (3, True)

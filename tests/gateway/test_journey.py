@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from peers import (
     send,
 )
 from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from radiographs import make_radiograph, synthetic_chest
 
 from cxr_pacs.gateway.ledger import open_ledger
@@ -244,3 +246,23 @@ def test_a_destination_that_left_the_settings_is_parked(archive, make_settings, 
     with serving(settings):
         eventually(lambda: [d["state"] for d in table(settings, "delivery")] == ["parked"] * 2)
     assert all("no longer in the settings" in d["reason"] for d in table(settings, "delivery"))
+
+
+def test_a_deflated_bomb_is_refused_with_its_reason(make_settings, serving):
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    zeros = bytes(1 << 20)
+    film = make_radiograph()
+    bomb = replace(
+        request(film),
+        transfer_syntax_uid=DeflatedExplicitVRLittleEndian,
+        data_set=b"".join(compressor.compress(zeros) for _ in range(160)) + compressor.flush(),
+    )
+    settings = make_settings()
+    with (
+        serving(settings) as gateway,
+        associated(gateway.port, [(bomb.sop_class_uid, bomb.transfer_syntax_uid)]) as association,
+    ):
+        assert c_store(association, bomb) == 0xC000
+    row = table(settings, "instance")[0]
+    assert (row["decision"], row["file"]) == ("refuse", None)
+    assert "more than the 150994944 bytes that are read" in row["reason"]

@@ -48,10 +48,10 @@ def _user(settings: Settings) -> Iterator[str]:
     names = ", ".join(d.name for d in settings.committing)
     yield (
         f"User (SCU). Asked: {names}. Objects of one study that were delivered within {pace.gather:g} s "
-        "are named in one transaction, whose UID is kept for good. The association of the N-ACTION stays "
-        f"open for {pace.wait:g} s. A report is taken on it, or at any later time on an association that "
-        "the provider opens, in either role; a report for a transaction that is not known is answered "
-        "with 0115, one that cannot be kept with 0110."
+        "are named in one transaction, whose UID is known for as long as the ledger knows the study. "
+        f"The association of the N-ACTION stays open for {pace.wait:g} s. A report is taken on it, or at any "
+        "later time on an association that the provider opens, in either role; a report for a transaction "
+        "that is not known is answered with 0115, one that cannot be kept with 0110."
     )
     yield (
         f"Without a report within {pace.report_within:g} s, and twice as long each further time, the "
@@ -67,6 +67,8 @@ def _user(settings: Settings) -> Iterator[str]:
 
 
 def _provider(settings: Settings) -> Iterator[str]:
+    days = settings.retention.files_days
+    kept = f"at least {days} days beyond the last activity of their study" if days else "without a time limit"
     yield (
         "Provider (SCP). A request is kept before it is answered with 0000. Its report vouches for each "
         "instance that was received under that SOP Instance UID and SOP Class UID and lies in the spool "
@@ -75,9 +77,9 @@ def _provider(settings: Settings) -> Iterator[str]:
         "address in the table; it is repeated like a delivery."
     )
     yield (
-        "Operations statement: the gateway is not an archive. Instances are kept on its disk, as safe as "
-        "that disk is, and cannot be retrieved by query. Storage Media File-Set ID and UID are not "
-        "supported."
+        f"Operations statement: the gateway is not an archive. Instances are kept on its disk {kept}, "
+        "as safe as that disk is, and cannot be retrieved by query. Storage Media File-Set ID and UID "
+        "are not supported."
     )
     modalities = ((m.ae_title, m.host, m.port) for m in settings.modality)
     yield table(("AE title of the modality", "Host", "Port"), modalities)

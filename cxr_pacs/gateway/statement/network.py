@@ -24,6 +24,7 @@ from cxr_pacs.gateway.statement import commitment
 from cxr_pacs.gateway.statement.markdown import named, table
 from cxr_pacs.gateway.statement.web import web_and_folders
 from cxr_pacs.radiograph import SelectionPolicy, decodable_transfer_syntaxes
+from cxr_pacs.radiograph.deflated import MAXIMUM_INFLATED
 from cxr_pacs.settings import DicomDestination, Settings
 
 __all__ = ["networking", "services_overview"]
@@ -37,14 +38,18 @@ _SCP_STATUSES = (
     (
         storage.OUT_OF_RESOURCES,
         "Refused: out of resources",
-        "The spool's disk or the ledger did not take the instance: send it again later.",
+        "The spool's disk is above its watermark, or disk or ledger did not take it: send it again later.",
     ),
     (
         intake.DATA_SET_DOES_NOT_MATCH,
         "Error: data set does not match SOP class",
         "A UID of class, instance, series or study is missing, not valid, or not that of the request.",
     ),
-    (intake.CANNOT_UNDERSTAND, "Error: cannot understand", "The data set cannot be parsed."),
+    (
+        intake.CANNOT_UNDERSTAND,
+        "Error: cannot understand",
+        f"The data set cannot be parsed, or is deflated and holds more than {MAXIMUM_INFLATED} bytes.",
+    ),
     (
         storage.PROCESSING_FAILURE,
         "Processing failure",
