@@ -132,20 +132,21 @@ def _wait_for_all(archive: Archive, radiographs: list[FileDataset], gateway: Gat
 def test_a_disk_that_fills_up_in_the_middle(disk, archive, serve, seed):
     gateway = serve(**_WITHOUT_MARKS)
     chance = random.Random(seed)  # noqa: S311  the seed is in the test's name
-    # A film takes 28 pages, its rows some ten: full within the file, within the rows, after both.
-    rooms = [0, _PAGE, *(_PAGE * chance.randrange(2, 90) for _ in range(10))]
+    # A film takes 29 pages, its rows some ten: full within the file, within the rows, after both, before all.
+    within = [chance.randrange(1, 28) for _ in range(6)]
+    rooms = [*within, 30, *(chance.randrange(29, 90) for _ in range(8)), 0]
     films = [new_radiograph() for _ in rooms]
     answers = []
     for room, film in zip(rooms, films, strict=True):
-        disk.leave(room)
+        disk.leave(_PAGE * room)
         answers += send([film], gateway.port)
         received = {row["sop_instance_uid"] for row in instances(gateway)}
         assert (film.SOPInstanceUID in received) == (answers[-1] == 0)
         assert _is_whole_or_absent(gateway, film)
         assert not _kept(gateway, "incoming/*/*")
     assert set(answers) <= {0, _OUT_OF_RESOURCES}
-    assert answers[:2] == [_OUT_OF_RESOURCES] * 2
-    disk.leave(0)
+    assert answers[:6] == [_OUT_OF_RESOURCES] * 6, gateway.log_tail()
+    assert gateway.log_tail().count("did not take a file: No space left on device") >= len(within)
     assert _status(gateway) == (3, True)
 
     disk.leave(_PLENTY)
