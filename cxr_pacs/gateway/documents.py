@@ -58,6 +58,11 @@ class Documents:
     beside: Beside
     unchanged: ResultRow | None
 
+    @property
+    def every(self) -> tuple[FileDataset, ...]:
+        """The report, and what stands beside it."""
+        return self.report, *self.beside.objects
+
 
 class Writer:
     """Writes the documents of studies.

@@ -66,6 +66,11 @@ class Reading:
     quality: tuple[str, ...] = ()
     beside: Beside = _NOTHING
 
+    @property
+    def pictures(self) -> tuple[FileDataset, ...]:
+        """The heatmap, and what stands beside it; none where every class is withheld."""
+        return () if self.heatmap is None else (self.heatmap, *self.beside.objects)
+
 
 class Reader:
     """Reads files with one engine under one policy.

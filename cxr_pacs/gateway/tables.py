@@ -14,6 +14,7 @@ __all__ = [
     "fetched",
     "forwarding",
     "instance",
+    "made",
     "metadata",
     "released",
     "removed",
@@ -225,5 +226,12 @@ removed = sa.Table(
     "removed",
     metadata,
     sa.Column("file", sa.Text, primary_key=True),  # as `instance` and `result` name it
+    sa.Column("at", sa.Float, nullable=False),
+)
+# The time in each object of ours, for good; see `made.py`.
+made = sa.Table(
+    "made",
+    metadata,
+    sa.Column("sop_instance_uid", sa.String(64), primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
 )

@@ -32,6 +32,7 @@ from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE, Deliveries, backoff
 from cxr_pacs.gateway.documents import KINDS, Writer
 from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.ledger import InstanceRow, MadeObject
+from cxr_pacs.gateway.made import first_made, record_made
 from cxr_pacs.gateway.probing import Probes
 from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, FATAL_DISPATCHES
 from cxr_pacs.gateway.reading import Reader
@@ -200,10 +201,11 @@ class StudyWorkflows:
         with self._ledger.begin() as connection:
             made_at = reading_time(connection, [row])
         reading = self._reader.read(self._spool.path(row.file), made_at)
+        if (earlier := self._first_made(reading.pictures)) is not None:
+            made_at = earlier
+            reading = self._reader.read(self._spool.path(row.file), made_at)
         decision = reading.decision
-        # There is none where every class is withheld: the report alone says so.
-        pictures = () if reading.heatmap is None else (reading.heatmap, *reading.beside.objects)
-        made = [self._keep(picture, row.study_id, instance_id=instance_id) for picture in pictures]
+        made = [self._keep(picture, row.study_id, instance_id=instance_id) for picture in reading.pictures]
         with self._ledger.begin() as connection:
             self._trials.end(connection, instance_id)
             first = self._ledger.decide(
@@ -218,7 +220,9 @@ class StudyWorkflows:
             if first:
                 for one in made:
                     self._ledger.add_result(connection, one)
-                set_superseded(connection, instance_id, [one.sop_instance_uid for one in made])
+                uids = [one.sop_instance_uid for one in made]
+                record_made(connection, uids, made_at)
+                set_superseded(connection, instance_id, uids)
                 self._ledger.add_unmade(connection, row.study_id, instance_id, reading.beside.left_out)
                 self._forwarding.owe(connection, instance_id, "after", reading.findings)
             self._schedule_report(connection, instance_id)
@@ -277,8 +281,10 @@ class StudyWorkflows:
             results = [r for r in self._ledger.study_results(connection, study_id) if r.id not in past]
             made_at = reading_time(connection, rows)
         documents = self._writer.write(rows, results, made_at)
-        every = (documents.report, *documents.beside.objects)
-        made = [self._keep(one, study_id, sources=sources) for one in every]
+        if (earlier := self._first_made(documents.every)) is not None:
+            made_at = earlier
+            documents = self._writer.write(rows, results, made_at)
+        made = [self._keep(one, study_id, sources=sources) for one in documents.every]
         # Pictures that an earlier report came with are on their way.
         since = documents.unchanged.id if documents.unchanged else 0
         pictures = [r for r in results if r.instance_id in sources and r.id > since]
@@ -295,6 +301,7 @@ class StudyWorkflows:
             for picture in pictures:
                 of_it = [image for row_id, image in images.items() if row_id == picture.instance_id]
                 self._owe(connection, picture.id, picture.kind, of_it)
+            record_made(connection, [one.sop_instance_uid for one in made], made_at)
             for one in made:
                 if (result_id := self._ledger.add_result(connection, one)) is not None:
                     self._owe(connection, result_id, one.kind, list(images.values()))
@@ -314,6 +321,10 @@ class StudyWorkflows:
                 self._queue.enqueue(connection, owed.DELIVER, row_id, 1, partition=destination)
 
     # -- files --
+
+    def _first_made(self, objects: Sequence[FileDataset]) -> float | None:
+        with self._ledger.begin() as connection:
+            return first_made(connection, [str(one.SOPInstanceUID) for one in objects])
 
     def _keep(
         self,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from peers import eventually
+from peers import eventually, send
+from radiographs import make_radiograph, synthetic_chest
 
 from cxr_pacs.dimse import CommitmentRequest, ObjectReference
 from cxr_pacs.errors import CannotReadAgain, SettingsError
 from cxr_pacs.gateway import commitment_ledger, commitment_provider, owed, retention, tables
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Arrival, MadeObject, open_ledger
+from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.rerun import ask_again, close_reruns
 from cxr_pacs.gateway.retention import DAY, Retention, holding_back
 from cxr_pacs.gateway.site import Site
@@ -29,7 +32,7 @@ class NoWorkflows:
     """Stands for DBOS, which these tests do not start."""
 
     def forget(self, before):
-        pass
+        """Nothing is recorded."""
 
 
 class Killed(BaseException):
@@ -49,6 +52,7 @@ class Hand:
         self.now = 1_000_000_000.0
         self.serial = 0
         self.settings = settings or {"files_days": FILES_DAYS, "rows_days": ROWS_DAYS}
+        self.queue = NoWorkflows()
         self.retention = self.process()
 
     def process(self):
@@ -56,7 +60,7 @@ class Hand:
             settings=Settings.model_validate({"retention": self.settings}),
             ledger=self.ledger,
             spool=self.spool,
-            queue=NoWorkflows(),
+            queue=self.queue,
             clock=lambda: self.now,
         )
         return Retention(site)
@@ -274,9 +278,7 @@ def test_a_study_stays_until_what_holds_it_back_ends(shared, begin):
     end()
     shared.pass_days(ROWS_DAYS)
     assert shared.files() == set()
-    assert {
-        table.name: shared.rows(table) for table in tables.metadata.sorted_tables if shared.rows(table)
-    } == {}
+    assert {table.name for table in tables.metadata.sorted_tables if shared.rows(table)} == set()
 
 
 def a_late_image(site):
@@ -422,6 +424,30 @@ def test_several_processes_do_it_at_once(shared):
             ended.result(60)
     assert shared.files() == set()
     assert {table.name for table in tables.metadata.sorted_tables if shared.rows(table)} == set()
+
+
+def test_a_study_that_comes_again_after_its_rows_went_gives_the_same_bytes(archive, make_settings, serving):
+    """The archive refuses other bytes under a UID that it has."""
+    settings = make_settings(archive)
+    film = make_radiograph(picture=synthetic_chest(150, 130, 0))
+    with serving(settings) as gateway:
+        assert send([film], gateway.port) == [0x0000]
+        archive.wait_for(lambda held: len(held) == 2, timeout=30)
+        hand = Hand(settings.spool.path.parent, settings.database_url, files_days=1, rows_days=1)
+        eventually(lambda: [row.state for row in hand.rows(tables.delivery)] == ["delivered"] * 2)
+        first = {row.sop_instance_uid for row in hand.rows(tables.result)}
+        hand.now = time.time() + 8 * DAY
+        hand.queue = Queue(hand.ledger.engine)
+        hand.process().once()
+        assert hand.rows(tables.study) == []
+        assert hand.files() == set()
+        assert send([film], gateway.port) == [0x0000]
+        eventually(lambda: [row.state for row in hand.rows(tables.delivery)] == ["delivered"] * 2)
+        assert {row.sop_instance_uid for row in hand.rows(tables.result)} == first
+        hand.queue.close()
+        hand.ledger.engine.dispose()
+    assert archive.conflicts == []
+    assert len(archive.instances) == 2
 
 
 @pytest.mark.parametrize(
