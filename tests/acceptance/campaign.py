@@ -234,8 +234,7 @@ class Books:
 def await_the_end(books: Books, orthanc: Orthanc, diagnosis: Callable[[], str]) -> None:
     """Wait until nothing is left to be done; fail with all that is."""
     try:
-        eventually(lambda: orthanc.count >= STUDIES * OBJECTS, timeout=PATIENCE)
-        eventually(lambda: not books.unfinished(), timeout=PATIENCE)
+        eventually(lambda: not books.unfinished(), timeout=PATIENCE, every=0.5)
     except TimeoutError as error:
         left = "\n".join(books.unfinished())
         raise AssertionError(f"{error}; Orthanc holds {orthanc.count}\n{left}\n{diagnosis()}") from None
