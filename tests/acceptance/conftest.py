@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytest.register_assert_rewrite("campaign")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:

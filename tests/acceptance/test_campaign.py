@@ -35,10 +35,10 @@ def test_each_study_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with Orthanc(tmp_path / "orthanc", modalities={"gateway": (Gateway.ae_title, port)}) as orthanc:
         with Swift(settings(spool.parent, port, orthanc)) as gateway, Modalities(port, orthanc) as modalities:
             for fault in draw_faults(chance):
-                await_fault(fault, modalities)
+                await_fault(fault, modalities, books)
                 die_and_return(gateway, fault)
             modalities.finish()
             await_the_end(books, orthanc, gateway.log_tail)
             assert gateway.stop() == 0, gateway.log_tail()
-        check_archive(orthanc, modalities.studies, spool)
         books.check(modalities.studies)
+        check_archive(orthanc, modalities.studies, spool)

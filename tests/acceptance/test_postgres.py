@@ -77,7 +77,7 @@ def test_whoever_dies_each_study_is_reported_once(
     failing = chance.choice(faults[len(faults) // 4 : -1])
     with Modalities(receiver.port, orthanc) as modalities:
         for fault, victim in zip(faults, cycle(workers), strict=False):
-            await_fault(fault, modalities)
+            await_fault(fault, modalities, books)
             if fault is failing:
                 postgres_server.stop()
                 postgres_server.start()
@@ -89,5 +89,5 @@ def test_whoever_dies_each_study_is_reported_once(
         modalities.finish()
         await_the_end(books, orthanc, lambda: "\n".join(one.log_tail(15) for one in processes))
     assert [one.stop() for one in processes] == [0, 0], processes[1].log_tail()
-    check_archive(orthanc, modalities.studies, spool)
     books.check(modalities.studies)
+    check_archive(orthanc, modalities.studies, spool)
