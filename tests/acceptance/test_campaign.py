@@ -19,6 +19,7 @@ from campaign import (
     settings,
 )
 from peers import Gateway, Orthanc, free_port
+from swift_gateway import SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @pytest.mark.timeout(LIMIT)
 @pytest.mark.parametrize("seed", [random.SystemRandom().randrange(10**6)])
 def test_each_study_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int):
-    monkeypatch.setenv("SWIFT_SECONDS", "0")
+    monkeypatch.setenv(SECONDS, "0")
     chance = random.Random(seed)  # noqa: S311  the seed is in the test's name
     port = free_port()
     spool = tmp_path / "gateway" / "spool"

@@ -22,6 +22,7 @@ from campaign import (
     settings,
 )
 from peers import Gateway, Orthanc, free_port
+from swift_gateway import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ def test_whoever_dies_each_study_is_reported_once(
     database: str,
     seed: int,
 ):
-    monkeypatch.setenv("SWIFT_SECONDS", "0")
+    monkeypatch.setenv(SECONDS, "0")
     chance = random.Random(seed)  # noqa: S311  the seed is in the test's name
     receiver, *workers = processes = [make_process(role) for role in ("receiver", "worker", "worker")]
     spool = tmp_path / "spool"
