@@ -199,10 +199,13 @@ class CommitmentUser:
         return "asked"
 
     def _look_after(self, transaction: TransactionRow, objects: Sequence[CommitmentRow], attempt: int) -> str:
-        patience = self._patience(objects)
-        left = (transaction.asked_at or 0.0) + patience - self._clock()
+        patience, now = self._patience(objects), self._clock()
+        left = (transaction.asked_at or 0.0) + patience - now
         reason = f"{transaction.destination} did not report within {patience / 3600:g} h"
         with self._ledger.begin() as connection:
+            if left > patience:  # the clock was set back: it has as long from now on
+                rows.set_state(connection, transaction.id, "asked", asked_at=now)
+                left = patience
             if left > 0:
                 self._enqueue(connection, transaction.id, attempt + 1, transaction.destination, left)
                 return "asked"

@@ -20,6 +20,8 @@ _LIVE = ["PENDING", "ENQUEUED", "DELAYED"]
 _ENDED = ["SUCCESS", "ERROR", "CANCELLED"]
 # A workflow that was begun so often, each time in a process that ended before it, is not begun again.
 FATAL_DISPATCHES = 20
+# Seconds by which the clocks of a site's hosts and of its database may differ.
+_CLOCKS_DIFFER = 60.0
 
 
 class Queue:
@@ -76,6 +78,19 @@ class Queue:
         """Let the newest attempt of `name` on row `row_id`, if it is delayed, be due in `delay` seconds."""
         if attempt := self.attempts(name, row_id):
             self._client.set_workflow_delay(f"{name}:{row_id}:{attempt}", delay_seconds=max(delay, 0.0))
+
+    def hasten_belated(self, now: float) -> int:
+        """Let every delayed workflow that was enqueued later than `now` be due; give their number.
+
+        That was before the clock was set back, and their delays would last longer by as much.
+        """
+        since = dt.datetime.fromtimestamp(now + _CLOCKS_DIFFER, tz=dt.UTC).isoformat()
+        found = self._client.list_workflows(
+            status="DELAYED", start_time=since, load_input=False, load_output=False
+        )
+        for status in found:
+            self._client.set_workflow_delay(status.workflow_id, delay_seconds=0.0)
+        return len(found)
 
     def live(self) -> set[tuple[str, str]]:
         """Give name and row id of every workflow that is running or will run."""

@@ -6,13 +6,14 @@
     released   or, sooner, some seconds after the association that brought it was released
     longest    at the latest so long after the first image that no report says
 
-A release is known to the ledger; where a crash lost one, the quiet period decides.
+A release is known to the ledger; where a crash lost one, the quiet period decides. Where the clock was set
+back, that begins anew.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -62,12 +63,18 @@ def due_at(waiting: OpenStudy, settings: StudySettings) -> float:
 
 
 def until_due(connection: sa.Connection, study_id: int, settings: StudySettings, now: float) -> float:
-    """Seconds until the study is to be reported; not positive when that is now, or nothing is left."""
+    """Seconds until the study is to be reported; not positive when that is now, or nothing is left.
+
+    A newest image that came later than `now`, before the clock was set back, is taken to have come now.
+    """
     waiting = _open_study(connection, study_id)
     if waiting is None:
         return 0.0
+    if waiting.newest > now:
+        connection.execute(sa.update(study).where(study.c.id == study_id).values(last_arrival=now))
+        waiting = replace(waiting, newest=now)
     delay = due_at(waiting, settings) - now
-    # Longer than that is a clock that was set back meanwhile.
+    # Longer than that is a first image from before the clock was set back.
     return delay if delay <= settings.longest_wait else 0.0
 
 
@@ -115,7 +122,9 @@ def _open_study(connection: sa.Connection, study_id: int) -> OpenStudy | None:
     if not unreported:
         return None
     newest_at = connection.execute(sa.select(study.c.last_arrival).where(study.c.id == study_id)).scalar_one()
-    newest = next((row for row in reversed(rows) if row.received_at <= newest_at), rows[-1])
+    # A double that intake held does not count.
+    arrivals = [row for row in rows if row.rung != "sop-instance-uid"] or rows
+    newest = max(arrivals, key=lambda row: row.id)
     asked_again = sa.select(sa.func.max(rerun.c.asked_at)).where(
         rerun.c.study_id == study_id, rerun.c.done_at.is_(None)
     )

@@ -2,7 +2,8 @@
 
 There is nothing while all goes well: outcome and next workflow are committed together. But where the failure
 itself cannot be written down, as on a full disk or without a database, a workflow ends and leaves its row
-unfinished; and where DBOS cannot write down that it ended, it seems to run for ever.
+unfinished; and where DBOS cannot write down that it ended, it seems to run for ever. And what waits, waits for
+a time of the clock, which may be set back.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class Sweep:
         self._thread.join()
 
     def once(self) -> None:
-        """Look after workflows, then after rows."""
+        """Look after delays, workflows, then after rows."""
+        if belated := self._queue.hasten_belated(self._clock()):
+            logger.warning("the clock was set back: %d workflow(s) that waited are due now", belated)
         self._resume_what_stands_still()
         self._take_up_rows()
 

@@ -82,7 +82,9 @@ class Presence:
             A process of another host shows the same name: both hosts have one name.
         """
         shown = self._shown()
-        while shown is not None and shown.silence < 3 * BEAT_SECONDS:
+        # Not by the silence alone, which is negative after the database's clock was set back.
+        until = time.monotonic() + 3 * BEAT_SECONDS
+        while shown is not None and shown.silence < 3 * BEAT_SECONDS and time.monotonic() < until:
             # By a predecessor that was killed a moment ago, or by a process that lives.
             time.sleep(BEAT_SECONDS / 4)
             before, shown = shown, self._shown()
@@ -150,6 +152,8 @@ class Presence:
         with self._engine.begin() as connection:
             if not connection.execute(sa.select(_JUDGING)).scalar():
                 return
+            # Seen before the database's clock was set back: each has as long from now on.
+            connection.execute(sa.update(executor).where(executor.c.seen_at > _NOW).values(seen_at=_NOW))
             dead = executor.c.seen_at < _NOW - DEAD_SECONDS
             names = connection.execute(sa.select(executor.c.id).where(dead)).scalars().all()
             for name in names:

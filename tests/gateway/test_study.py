@@ -87,7 +87,9 @@ def test_each_sender_has_its_own_quiet_period_and_a_clock_set_back_holds_nothing
             ledger.decide(connection, row, decision="accept", rung="r", reason="r")
         studies = [ledger.instance(connection, row).study_id for row in (1, 2)]
         assert [until_due(connection, study, settings, 104.0) for study in studies] == [16.0, 4.0]
-        assert [until_due(connection, study, settings, 10.0) for study in studies] == [0.0, 0.0]
+        # Anew from then on, and once only.
+        assert [until_due(connection, study, settings, 60.0) for study in studies] == [20.0, 5.0]
+        assert [until_due(connection, study, settings, 66.0) for study in studies] == [14.0, -1.0]
     ledger.engine.dispose()
 
 

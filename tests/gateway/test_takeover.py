@@ -82,6 +82,16 @@ def test_of_two_hosts_of_one_name_the_second_does_not_start(ledger, spool):
     queue.close()
 
 
+def test_a_name_whose_process_died_before_the_clock_was_set_back_is_free(ledger, spool):
+    queue = Queue(ledger.engine)
+    with ledger.begin() as connection:
+        connection.execute(sa.insert(executor).values(id="host-0", life="gone", seen_at=1e11))
+    presence = Presence(ledger.engine, queue, "host-0", spool, pytest.fail)
+    presence.start()
+    presence.stop()
+    queue.close()
+
+
 def test_a_process_whose_name_is_taken_is_told(ledger, spool):
     queue = Queue(ledger.engine)
     lost = threading.Event()
@@ -96,7 +106,8 @@ def test_a_process_whose_name_is_taken_is_told(ledger, spool):
     queue.close()
 
 
-def test_what_a_dead_process_was_doing_is_enqueued_again(ledger, spool, monkeypatch):
+@pytest.mark.parametrize("seen_at", [0.0, 1e11], ids=["long ago", "before the clock was set back"])
+def test_what_a_dead_process_was_doing_is_enqueued_again(ledger, spool, monkeypatch, seen_at):
     monkeypatch.setattr("cxr_pacs.gateway.takeover.DEAD_SECONDS", 3.0)
     queue = Queue(ledger.engine)
     queue.prepare()
@@ -108,7 +119,7 @@ def test_what_a_dead_process_was_doing_is_enqueued_again(ledger, spool, monkeypa
         queue.enqueue(connection, "deliver", 7, 1, partition="pacs")
         running = sa.text("UPDATE dbos.workflow_status SET status = 'PENDING', executor_id = 'host-1'")
         connection.execute(running)
-        connection.execute(sa.insert(executor).values(id="host-1", life="gone", seen_at=0.0))
+        connection.execute(sa.insert(executor).values(id="host-1", life="gone", seen_at=seen_at))
     presence.start()
     assert queue.running("host-1") == {"deliver:7:1": "deliver"}
     eventually(lambda: not queue.running("host-1"), timeout=DEADLINE)
