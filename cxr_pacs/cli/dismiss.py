@@ -1,4 +1,4 @@
-"""Let parked objects, held instances and failed commitments be, so that they ask for a person no more."""
+"""Let be what is parked, held, not reported or not committed, so that it asks for a person no more."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from pathlib import Path
 
 from cxr_pacs.errors import NothingToShow
 from cxr_pacs.gateway import owed
-from cxr_pacs.gateway.dismissal import dismiss_commitment, dismiss_held, failed_commitments, held
+from cxr_pacs.gateway.dismissal import (
+    dismiss_commitment,
+    dismiss_held,
+    failed_commitments,
+    held,
+    report_the_others,
+)
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.looking import looking
+from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.settings import Settings, load_settings
 
 __all__ = ["configure", "run"]
@@ -21,11 +28,16 @@ DONE, ERROR = 0, 1
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("uid", nargs="?", metavar="STUDY", help="only what is of this Study Instance UID")
+    parser.add_argument(
+        "uid",
+        nargs="?",
+        metavar="UID",
+        help="only what is of this Study Instance UID, or the image of this SOP Instance UID",
+    )
     parser.add_argument(
         "--destination",
         metavar="NAME",
-        help="only objects for this destination, of the settings or not; no held instances",
+        help="only objects for this destination, of the settings or not; no instances",
     )
     parser.add_argument("--yes", action="store_true", help="do it; without this it is only listed")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings (TOML) of the gateway")
@@ -34,8 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """List it and, with ``--yes``, dismiss it; 0, or 1 where nothing of the study was received.
 
-    A dismissed object is not sent again, a dismissed instance is skipped, a dismissed commitment is not asked
-    for again; the files stay, and `why` tells it.
+    A dismissed object is not sent again, a dismissed instance is skipped, and its study reported without it, a
+    dismissed commitment is not asked for again; the files stay, and `why` tells it.
     """
     settings = load_settings(options.config) if options.config else Settings()
     try:
@@ -51,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
                 )
                 print(f"    {row.reason}")
             for one in instances:
-                print(f"held: {one.sop_instance_uid} of study {one.study_instance_uid}")
+                print(f"{one.fate}: {one.sop_instance_uid} of study {one.study_instance_uid}")
                 print(f"    {one.reason}")
             for failed in uncommitted:
                 what = f"{failed.sop_instance_uid} of study {failed.study_instance_uid}"
@@ -63,13 +75,17 @@ def run(options: argparse.Namespace) -> int:
                     owed.dismiss(connection, row.work, row.id, now)
                 for one in instances:
                     dismiss_held(connection, one, now)
+                queue = Queue(ledger.engine)
+                for study_id in {one.study_id for one in instances}:
+                    report_the_others(connection, queue, study_id)
+                queue.close()
                 for failed in uncommitted:
                     dismiss_commitment(connection, failed, now)
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
     what = (
-        f"{len(parked)} parked object(s), {len(instances)} held instance(s) "
+        f"{len(parked)} parked object(s), {len(instances)} held or unreported instance(s) "
         f"and {len(uncommitted)} failed commitment(s)"
     )
     print(f"{what} were dismissed" if options.yes else f"{what} would be dismissed with --yes")

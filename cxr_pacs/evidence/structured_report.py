@@ -108,7 +108,7 @@ def _require_one_patient(headers: Sequence[Dataset]) -> None:
         if len({single(header, keyword) for header in headers}) > 1:
             raise EvidenceError(
                 f"the images of one study name different patients by {keyword}: no report is made; "
-                "correct the study at its source and send it again"
+                "correct the study at its source and send it again under new UIDs"
             )
 
 

@@ -1,4 +1,8 @@
-"""What nobody will mend, and an administrator therefore dismisses: held instances, failed commitments."""
+"""What nobody will mend, and an administrator therefore dismisses.
+
+Those are instances that are held, or accepted in a study of which no report can be made; and commitments that
+failed.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.tables import commitment, commitment_transaction, instance, study
 
 __all__ = [
@@ -16,16 +21,22 @@ __all__ = [
     "dismiss_held",
     "failed_commitments",
     "held",
+    "report_the_others",
 ]
+
+_HELD = instance.c.decision == "hold"
+_UNREPORTED = (instance.c.decision == "accept") & instance.c.reported.is_(False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldInstance:
-    """An instance that waits for a person, and why."""
+    """An instance that waits for a person, what with it, and why."""
 
     id: int
+    study_id: int
     sop_instance_uid: str
     study_instance_uid: str
+    fate: str
     reason: str
 
 
@@ -40,39 +51,54 @@ class FailedCommitment:
     reason: str
 
 
-def held(connection: sa.Connection, study_uid: str | None) -> tuple[HeldInstance, ...]:
-    """List the held instances; of one study where that is given."""
+def held(connection: sa.Connection, uid: str | None) -> tuple[HeldInstance, ...]:
+    """List the held instances, and those whose report failed; of a study or an image where `uid` names it."""
     query = (
-        sa.select(instance.c.id, instance.c.sop_instance_uid, instance.c.reason, study.c.study_instance_uid)
+        sa.select(instance, study.c.study_instance_uid, study.c.problem)
         .join(study, study.c.id == instance.c.study_id)
-        .where(instance.c.decision == "hold")
+        .where(_HELD | (_UNREPORTED & study.c.problem.is_not(None)))
     )
-    if study_uid is not None:
-        query = query.where(study.c.study_instance_uid == study_uid)
+    if uid is not None:
+        query = query.where((study.c.study_instance_uid == uid) | (instance.c.sop_instance_uid == uid))
     return tuple(
         HeldInstance(
             id=row.id,
+            study_id=row.study_id,
             sop_instance_uid=row.sop_instance_uid,
             study_instance_uid=row.study_instance_uid,
-            reason=row.reason,
+            fate="held" if row.decision == "hold" else "not reported",
+            reason=row.reason if row.decision == "hold" else row.problem,
         )
         for row in connection.execute(query.order_by(instance.c.id))
     )
 
 
 def dismiss_held(connection: sa.Connection, one: HeldInstance, now: float) -> bool:
-    """Decide that a held instance is skipped; False when it is not held any more."""
+    """Decide that an instance is skipped; False when it needs nobody any more."""
     when = dt.datetime.fromtimestamp(now, tz=dt.UTC).astimezone().isoformat(" ", "seconds")
     statement = (
         sa.update(instance)
-        .where(instance.c.id == one.id, instance.c.decision == "hold")
+        .where(instance.c.id == one.id, _HELD | _UNREPORTED)
         .values(
             decision="skip",
             rung="dismissed",
-            reason=f"Dismissed by an administrator on {when}. It had been held: {one.reason}",
+            reason=f"Dismissed by an administrator on {when}. It had been {one.fate}: {one.reason}",
+            findings=sa.null(),
         )
     )
     return connection.execute(statement).rowcount == 1
+
+
+def report_the_others(connection: sa.Connection, queue: Queue, study_id: int) -> None:
+    """Let the study have no problem any more, and report what is left of it, if it now can be."""
+    of_it = study.c.id == study_id
+    problem = connection.execute(sa.select(study.c.problem).where(of_it)).scalar()
+    if problem is None:
+        return
+    connection.execute(sa.update(study).where(of_it).values(problem=None))
+    left = sa.select(sa.func.max(instance.c.id)).where(instance.c.study_id == study_id, _UNREPORTED)
+    if row_id := connection.execute(left).scalar():
+        queue.enqueue(connection, "report", row_id, queue.attempts("report", row_id) + 1)
 
 
 def failed_commitments(

@@ -103,7 +103,8 @@ class Ledger:
         """Record an instance; None when the very same data set is known already.
 
         Another data set under a SOP Instance UID that is being read, or was, is kept and held: it is not ours
-        to choose. After one that was held or skipped it is read: a site may correct what it sent.
+        to choose, and what was made of it has UIDs that follow from this one. After one that was held or
+        skipped it is read: a site may correct what it sent.
         """
         if self.is_shared:
             one_at_a_time(connection, str(arrival.sop_instance_uid))
@@ -132,11 +133,12 @@ class Ledger:
         return int(connection.execute(held.returning(study.c.id)).scalar_one())
 
     def _is_known(self, connection: sa.Connection, arrival: Arrival) -> bool:
+        made_of_it = sa.exists().where(result.c.instance_id == instance.c.id)
         same = sa.select(instance.c.id).where(
             instance.c.sop_instance_uid == arrival.sop_instance_uid,
             instance.c.digest != arrival.digest,
             instance.c.file.is_not(None),
-            sa.or_(instance.c.decision.is_(None), instance.c.decision == "accept"),
+            sa.or_(instance.c.decision.is_(None), instance.c.decision == "accept", made_of_it),
         )
         return connection.execute(same).first() is not None
 

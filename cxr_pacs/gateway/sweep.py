@@ -2,8 +2,8 @@
 
 There is nothing while all goes well: outcome and next workflow are committed together. But where the failure
 itself cannot be written down, as on a full disk or without a database, a workflow ends and leaves its row
-unfinished; and where DBOS cannot write down that it ended, it seems to run for ever. And what waits, waits for
-a time of the clock, which may be set back.
+unfinished; and where DBOS cannot write down that it ended, it seems to run for ever. And what waits, waits
+for a time of the clock, which may be set back.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ def test_what_is_dismissed_of_a_removed_destination_and_of_a_held_instance(site,
     assert f"parked for old: {STUDY}.9 of study {STUDY}\n    old is gone" in out
     assert f"held: {STUDY}.98 of study {STUDY}\n    Other bytes." in out
     assert out.endswith(
-        "1 parked object(s), 1 held instance(s) and 0 failed commitment(s) would be dismissed with --yes\n"
+        "1 parked object(s), 1 held or unreported instance(s) and 0 failed commitment(s) would be dismissed with --yes\n"
     )
     assert why(told, site)[0] == 3
     assert told("dismiss", "--destination", "pacs", "--yes", "--config", site.config)[1].startswith(
@@ -219,7 +219,7 @@ def test_what_is_dismissed_of_a_removed_destination_and_of_a_held_instance(site,
     assert told("dismiss", "--destination", "old", "--yes", "--config", site.config)[0] == 0
     assert why(told, site)[1][-1] == "1 instance(s) are held and need a person."
     assert told("dismiss", "--yes", "--config", site.config)[1].endswith(
-        "1 held instance(s) and 0 failed commitment(s) were dismissed\n"
+        "1 held or unreported instance(s) and 0 failed commitment(s) were dismissed\n"
     )
     status, lines = why(told, site)
     assert (status, lines[-1]) == (0, "1 of 1 deliveries were dismissed, the others taken.")
