@@ -46,8 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """List it and, with ``--yes``, dismiss it; 0, or 1 where nothing of the study was received.
 
-    A dismissed object is not sent again, a dismissed instance is skipped, and its study reported without it, a
-    dismissed commitment is not asked for again; the files stay, and `why` tells it.
+    A dismissed object is not sent again; a dismissed instance is skipped, and its study reported without it; a
+    dismissed commitment is not asked for again. The files stay, and `why` tells it.
     """
     settings = load_settings(options.config) if options.config else Settings()
     try:

@@ -210,7 +210,8 @@ def test_what_is_dismissed_of_a_removed_destination_and_of_a_held_instance(site,
     assert f"parked for old: {STUDY}.9 of study {STUDY}\n    old is gone" in out
     assert f"held: {STUDY}.98 of study {STUDY}\n    Other bytes." in out
     assert out.endswith(
-        "1 parked object(s), 1 held or unreported instance(s) and 0 failed commitment(s) would be dismissed with --yes\n"
+        "1 parked object(s), 1 held or unreported instance(s) and 0 failed commitment(s) "
+        "would be dismissed with --yes\n"
     )
     assert why(told, site)[0] == 3
     assert told("dismiss", "--destination", "pacs", "--yes", "--config", site.config)[1].startswith(
