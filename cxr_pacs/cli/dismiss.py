@@ -18,7 +18,6 @@ from cxr_pacs.gateway.dismissal import (
 )
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.looking import looking
-from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.settings import Settings, load_settings
 
 __all__ = ["configure", "run"]
@@ -46,8 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """List it and, with ``--yes``, dismiss it; 0, or 1 where nothing of the study was received.
 
-    A dismissed object is not sent again; a dismissed instance is skipped, and its study reported without it; a
-    dismissed commitment is not asked for again. The files stay, and `why` tells it.
+    A dismissed object is not sent again; a dismissed instance is skipped, and its study reported without it;
+    a dismissed commitment is not asked for again. The files stay, and `why` tells it.
     """
     settings = load_settings(options.config) if options.config else Settings()
     try:
@@ -75,10 +74,7 @@ def run(options: argparse.Namespace) -> int:
                     owed.dismiss(connection, row.work, row.id, now)
                 for one in instances:
                     dismiss_held(connection, one, now)
-                queue = Queue(ledger.engine)
-                for study_id in {one.study_id for one in instances}:
-                    report_the_others(connection, queue, study_id)
-                queue.close()
+                report_the_others(connection, instances)
                 for failed in uncommitted:
                     dismiss_commitment(connection, failed, now)
     except NothingToShow as error:

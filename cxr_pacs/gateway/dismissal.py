@@ -7,6 +7,7 @@ failed.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -89,16 +90,16 @@ def dismiss_held(connection: sa.Connection, one: HeldInstance, now: float) -> bo
     return connection.execute(statement).rowcount == 1
 
 
-def report_the_others(connection: sa.Connection, queue: Queue, study_id: int) -> None:
-    """Let the study have no problem any more, and report what is left of it, if it now can be."""
-    of_it = study.c.id == study_id
-    problem = connection.execute(sa.select(study.c.problem).where(of_it)).scalar()
-    if problem is None:
-        return
-    connection.execute(sa.update(study).where(of_it).values(problem=None))
-    left = sa.select(sa.func.max(instance.c.id)).where(instance.c.study_id == study_id, _UNREPORTED)
-    if row_id := connection.execute(left).scalar():
+def report_the_others(connection: sa.Connection, dismissed: Iterable[HeldInstance]) -> None:
+    """Let the studies of `dismissed` have no problem any more, and report what is left of each, if it can be."""
+    studies = {one.study_id for one in dismissed}
+    stuck = sa.update(study).where(study.c.id.in_(studies), study.c.problem.is_not(None)).values(problem=None)
+    settled = connection.execute(stuck.returning(study.c.id)).scalars().all()
+    left = sa.select(sa.func.max(instance.c.id)).where(instance.c.study_id.in_(settled), _UNREPORTED)
+    queue = Queue(connection.engine)
+    for row_id in connection.execute(left.group_by(instance.c.study_id)).scalars().all():
         queue.enqueue(connection, "report", row_id, queue.attempts("report", row_id) + 1)
+    queue.close()
 
 
 def failed_commitments(
