@@ -20,13 +20,13 @@ from cxr_pacs import dimse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STUDIES = int(os.environ.get("CXR_STUDIES", "100"))
+STUDIES = int(os.environ.get("CXR_STUDIES", "300"))
 SENDERS, BATCH = 2, 25
 PATIENCE = 60 + STUDIES * 3
 MOST_GROWTH = 300 * 1024  # kB of resident memory
 MOST_THREADS = 40
 # The gateway's deliveries go through its ledger, each in a workflow of its own; a plain loop keeps no record.
-MOST_SLOWER = 4.0
+MOST_SLOWER = 2.5
 SAMPLE = 200
 
 
