@@ -91,7 +91,7 @@ def dismiss_held(connection: sa.Connection, one: HeldInstance, now: float) -> bo
 
 
 def report_the_others(connection: sa.Connection, dismissed: Iterable[HeldInstance]) -> None:
-    """Let the studies of `dismissed` have no problem any more, and report what is left of each, if possible."""
+    """Let the studies of `dismissed` have no problem any more, and report what is left of each, if it can."""
     studies = {one.study_id for one in dismissed}
     stuck = sa.update(study).where(study.c.id.in_(studies), study.c.problem.is_not(None)).values(problem=None)
     settled = connection.execute(stuck.returning(study.c.id)).scalars().all()
