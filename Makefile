@@ -11,6 +11,8 @@ VENV ?= .venv
 # The tests of training run on every backend of Keras that is here: TensorFlow, JAX; add torch (3 GB) for PyTorch.
 EXTRAS ?= cpu,postgres,train,jax,test,lint,bench
 ARCHIVE ?= embedded
+# Processes that share the tests: much of their time is waiting.
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -38,7 +40,7 @@ endif
 
 test: $(STAMP) $(OHIF_STAMP)
 	.ci/need $(DCMTK) $(ORTHANC) $(DICOM_WEB) $(DICOM3TOOLS) $(PIXELMED) $(CHROMIUM) $(POSTGRESQL)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

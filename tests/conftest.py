@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import chance  # noqa: F401  draws the seed before other processes share the tests
 import pytest
 from postgres import PostgresServer
 

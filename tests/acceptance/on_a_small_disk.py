@@ -13,6 +13,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from chance import SEED
 from peers import Archive, Destination, Gateway, eventually, instances, of_modality, request, send
 from studies import ONE_OF_EACH, new_radiograph
 from swift_gateway import COMMAND
@@ -128,7 +129,7 @@ def _wait_for_all(archive: Archive, radiographs: list[FileDataset], gateway: Gat
     assert {row["decision"] for row in instances(gateway)} == {"accept"}
 
 
-@pytest.mark.parametrize("seed", [random.SystemRandom().randrange(10**6)])
+@pytest.mark.parametrize("seed", [SEED])
 def test_a_disk_that_fills_up_in_the_middle(disk, archive, serve, seed):
     gateway = serve(**_WITHOUT_MARKS)
     chance = random.Random(seed)  # noqa: S311  the seed is in the test's name

@@ -18,6 +18,7 @@ from campaign import (
     draw_faults,
     settings,
 )
+from chance import SEED
 from peers import Gateway, Orthanc, free_port
 from swift_gateway import SECONDS
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.timeout(LIMIT)
-@pytest.mark.parametrize("seed", [random.SystemRandom().randrange(10**6)])
+@pytest.mark.parametrize("seed", [SEED])
 def test_each_study_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int):
     monkeypatch.setenv(SECONDS, "0")
     chance = random.Random(seed)  # noqa: S311  the seed is in the test's name
