@@ -83,7 +83,7 @@ def holding_back() -> dict[str, sa.Select[Any]]:
             owed.c.state.in_(("waiting", "parked"))
         ),
         "a destination did not commit what it was asked to": _COMMITMENTS.where(
-            commitment.c.state != "committed"
+            commitment.c.state.in_(("waiting", "lost", "failed"))
         ),
         "a modality waits for our commitment": _REQUESTS.where(commitment_request.c.state == "waiting"),
     }

@@ -14,7 +14,7 @@ from radiographs import make_radiograph, synthetic_chest
 
 from cxr_pacs.dimse import CommitmentRequest, ObjectReference
 from cxr_pacs.errors import CannotReadAgain, SettingsError
-from cxr_pacs.gateway import commitment_ledger, commitment_provider, owed, retention, tables
+from cxr_pacs.gateway import commitment_ledger, commitment_provider, dismissal, owed, retention, tables
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Arrival, MadeObject, open_ledger
 from cxr_pacs.gateway.queue import Queue
@@ -237,6 +237,18 @@ def not_committed(site):
     return asked_anew
 
 
+def never_to_be_committed(site):
+    transaction = site.ask_commitment()
+    (row,) = site.do(commitment_ledger.open_objects, transaction)
+    site.do(commitment_ledger.fail, row.id, "A test.", site.now)
+
+    def dismissed():
+        (failed,) = site.do(dismissal.failed_commitments, "pacs", "1.1")
+        assert site.do(dismissal.dismiss_commitment, failed, site.now)
+
+    return dismissed
+
+
 def untold(site):
     request = site.be_asked()
     return lambda: site.tell(request)
@@ -254,6 +266,7 @@ HOLDING_BACK = {
     parked_original: "an object or an original is owed to a destination",
     uncommitted: "a destination did not commit what it was asked to",
     not_committed: "a destination did not commit what it was asked to",
+    never_to_be_committed: "a destination did not commit what it was asked to",
     untold: "a modality waits for our commitment",
 }
 
