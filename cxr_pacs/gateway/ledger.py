@@ -176,6 +176,11 @@ class Ledger:
         """Record an object of ours; None when it was recorded before."""
         return self._insert_new(connection, result, **asdict(made) | {"sources": list(made.sources)})
 
+    def has_result(self, connection: sa.Connection, sop_instance_uid: str) -> bool:
+        """Whether an object of ours was recorded under this UID."""
+        query = sa.select(result.c.id).where(result.c.sop_instance_uid == sop_instance_uid)
+        return connection.execute(query).first() is not None
+
     def add_unmade(
         self, connection: sa.Connection, study_id: int, instance_id: int | None, reasons: tuple[str, ...]
     ) -> None:

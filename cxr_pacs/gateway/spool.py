@@ -91,14 +91,21 @@ class Spool:
 
         One that is there stays as it is: under its UID it may have been sent.
         """
-        shard = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:2]
-        relative = f"results/{shard}/{sop_instance_uid}.dcm"
+        relative = _result(sop_instance_uid)
         try:
             os.utime(self.path(relative))  # see `remove`
         except FileNotFoundError:
             return self._keep(relative, part10)
         sync(self.path(relative).parent)
         return relative
+
+    def renew_result(self, sop_instance_uid: str, part10: bytes) -> str:
+        """Store an object of ours of which the ledger knows nothing; as `keep_result`.
+
+        One that is there was left by a process that ended before it was recorded. What has that UID now may
+        be of other content.
+        """
+        return self._keep(_result(sop_instance_uid), part10)
 
     @staticmethod
     def is_original(relative: str) -> bool:
@@ -149,6 +156,11 @@ class Spool:
         except OSError as error:
             raise SpoolUnavailable(f"the spool did not take a file: {error.strerror}") from error
         return relative
+
+
+def _result(sop_instance_uid: str) -> str:
+    shard = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:2]
+    return f"results/{shard}/{sop_instance_uid}.dcm"
 
 
 def _empty(folder: Path) -> None:

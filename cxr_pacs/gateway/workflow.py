@@ -338,11 +338,14 @@ class StudyWorkflows:
         buffer = io.BytesIO()
         made.save_as(buffer, enforce_file_format=True)
         uid = str(made.SOPInstanceUID)
+        with self._ledger.begin() as connection:
+            known = self._ledger.has_result(connection, uid)
+        keep = self._spool.keep_result if known else self._spool.renew_result
         return MadeObject(
             study_id=study_id,
             kind=KINDS[made.SOPClassUID],
             sop_instance_uid=uid,
-            file=self._spool.keep_result(uid, buffer.getvalue()),
+            file=keep(uid, buffer.getvalue()),
             instance_id=instance_id,
             sources=sources,
         )

@@ -16,6 +16,8 @@ from test_journey import DEADLINE, modalities, table
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.gateway.ledger import Ledger, open_ledger
 from cxr_pacs.gateway.service import Gateway
+from cxr_pacs.gateway.spool import Spool
+from cxr_pacs.settings import SpoolSettings
 
 IDENTITY = "Sensitive^Name"
 
@@ -74,6 +76,26 @@ def test_a_failure_that_stays_holds_the_instance_and_reports_the_rest(run, archi
     ledger = (settings.spool.path / "ledger.sqlite").read_bytes()
     assert IDENTITY not in caplog.text
     assert IDENTITY.encode() not in ledger
+
+
+def test_what_died_before_it_was_recorded_is_made_anew(make_settings, archive, tmp_path):
+    """Its file may be of other content that came under the same UID, and was given up."""
+    image = make_radiograph(picture=synthetic_chest(150, 130, 0))
+    elsewhere = make_settings().model_copy(update={"spool": SpoolSettings(path=tmp_path / "elsewhere")})
+    settings = make_settings(archive)
+    for one, objects in ((elsewhere, 0), (settings, 2)):
+        gateway = Gateway(one, BrightEngine())
+        gateway.start()
+        try:
+            assert send([image], one.dicom.port) == [0]
+            eventually(lambda one=one: len(table(one, "result")) == 2, timeout=DEADLINE)
+            archive.wait_for(lambda held, objects=objects: len(held) == objects, timeout=DEADLINE)
+        finally:
+            gateway.stop()
+        for row in table(elsewhere, "result"):
+            if one is elsewhere:
+                Spool(settings.spool.path).keep_result(row["sop_instance_uid"], b"of somebody else")
+    assert [row["state"] for row in table(settings, "delivery")] == ["delivered"] * 2
 
 
 def test_a_report_that_cannot_be_built_is_the_studys_problem(run, archive, monkeypatch):

@@ -74,3 +74,10 @@ def test_a_spool_that_cannot_be_made_names_its_key(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=r"spool\.path"):
         Spool(tmp_path / "file" / "spool")
+
+
+def test_what_no_row_knows_is_written_anew(tmp_path):
+    spool = Spool(tmp_path)
+    name = spool.keep_result("2.25.1", b"left by a process that died")
+    assert spool.renew_result("2.25.1", b"of other content") == name
+    assert spool.path(name).read_bytes() == b"of other content"
