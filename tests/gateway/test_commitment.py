@@ -208,7 +208,7 @@ def test_a_failure_for_good_needs_a_person_at_once_who_may_dismiss_it(make_site,
         eventually(lambda: states(settings) == {"failed": 2}, timeout=DEADLINE)
         (asked,) = archive.asked
         assert reasons(settings) == {"pacs0 answered 0122, referenced SOP class not supported"}
-        none = "0 parked object(s), 0 held instance(s) and"
+        none = "0 parked object(s), 0 held or unreported instance(s) and"
         assert told(settings, "dismiss", "--destination", "pacs1")[1].startswith(f"{none} 0 failed")
         _, out = told(settings, "dismiss", film.StudyInstanceUID)
         for uid in asked.objects:
