@@ -20,7 +20,7 @@ from cxr_pacs.errors import (
 from cxr_pacs.gateway.commitment_ledger import REPORT_COMMITMENT
 from cxr_pacs.gateway.delivery import backoff
 from cxr_pacs.gateway.site import Site
-from cxr_pacs.gateway.tables import commitment_request, instance, requested_object
+from cxr_pacs.gateway.tables import commitment_request, instance, removed, requested_object
 
 __all__ = ["CommitmentProvider"]
 
@@ -143,7 +143,10 @@ class CommitmentProvider:
             kept = {
                 one: connection.execute(
                     sa.select(instance.c.sop_class_uid, instance.c.file).where(
-                        instance.c.sop_instance_uid == one.sop_instance_uid, instance.c.file.is_not(None)
+                        instance.c.sop_instance_uid == one.sop_instance_uid,
+                        instance.c.file.is_not(None),
+                        # What is marked goes, though it may lie there still.
+                        instance.c.file.not_in(sa.select(removed.c.file)),
                     )
                 ).all()
                 for one in request.objects

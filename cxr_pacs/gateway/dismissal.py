@@ -9,10 +9,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from cxr_pacs.gateway.queue import Queue
+from cxr_pacs.gateway.rerun import lock_study
 from cxr_pacs.gateway.tables import commitment, commitment_transaction, instance, study
 
 __all__ = [
@@ -53,14 +55,13 @@ class FailedCommitment:
 
 
 def held(connection: sa.Connection, uid: str | None) -> tuple[HeldInstance, ...]:
-    """List the held instances, and those whose report failed; of a study or an image where `uid` names it."""
-    query = (
-        sa.select(instance, study.c.study_instance_uid, study.c.problem)
-        .join(study, study.c.id == instance.c.study_id)
-        .where(_HELD | (_UNREPORTED & study.c.problem.is_not(None)))
-    )
-    if uid is not None:
-        query = query.where((study.c.study_instance_uid == uid) | (instance.c.sop_instance_uid == uid))
+    """List the held instances, and those whose report failed; of a study or an image where `uid` names it.
+
+    Until the transaction ends no report says anything of them.
+    """
+    query = _held(uid)
+    for study_id in sorted({row.study_id for row in connection.execute(query)}):
+        lock_study(connection, study_id)
     return tuple(
         HeldInstance(
             id=row.id,
@@ -70,8 +71,19 @@ def held(connection: sa.Connection, uid: str | None) -> tuple[HeldInstance, ...]
             fate="held" if row.decision == "hold" else "not reported",
             reason=row.reason if row.decision == "hold" else row.problem,
         )
-        for row in connection.execute(query.order_by(instance.c.id))
+        for row in connection.execute(query)
     )
+
+
+def _held(uid: str | None) -> sa.Select[Any]:
+    query = (
+        sa.select(instance, study.c.study_instance_uid, study.c.problem)
+        .join(study, study.c.id == instance.c.study_id)
+        .where(_HELD | (_UNREPORTED & study.c.problem.is_not(None)))
+    )
+    if uid is not None:
+        query = query.where((study.c.study_instance_uid == uid) | (instance.c.sop_instance_uid == uid))
+    return query.order_by(instance.c.id)
 
 
 def dismiss_held(connection: sa.Connection, one: HeldInstance, now: float) -> bool:

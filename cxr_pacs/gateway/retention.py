@@ -2,10 +2,10 @@
 
 A study that nothing holds back (`holding_back`) loses its files, and later its rows, so many days after its
 last activity: its files are first marked as removed in the ledger, and whatever reads takes them as gone. On
-the disk goes what no row accounts for, or one that is marked, and what nobody has written for as long. So the
-ledger never names a file that is not there, any step may fail or be done twice, and a file that a killed
-process left goes, too. A study is marked or forgotten under a lock that its arriving instances wait for;
-several processes may do this at once.
+the disk goes what is marked, and what else no row names but for originals, once nobody has written it for as
+long. So the ledger never names a file that is not there, any step may fail or be done twice, and what a
+killed process left half written goes, too. A study is marked or forgotten under a lock that its arriving
+instances wait for; several processes may do this at once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from cxr_pacs.errors import kind_and_place
 from cxr_pacs.gateway.database import one_at_a_time
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.site import Site
+from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.tables import (
     commitment,
     commitment_request,
@@ -165,7 +166,7 @@ class Retention:
                 logger.info("the files of %d studies are past their retention", len(studies))
 
     def _delete_files(self, before: float) -> None:
-        """Delete what no row accounts for and nobody has written since `before`."""
+        """Delete what is kept for no row and nobody has written since `before`."""
         count = 0
         for files in self._spool.folders():
             for start in range(0, len(files), _AT_ONCE):
@@ -173,7 +174,7 @@ class Retention:
                     return
                 some = files[start : start + _AT_ONCE]
                 with self._ledger.begin() as connection:
-                    kept = _accounted_for(connection, some)
+                    kept = _kept(connection, some)
                 count += sum(self._spool.remove(file, before) for file in some if file not in kept)
         if count:
             logger.info("%d file(s) were deleted from the spool", count)
@@ -203,15 +204,20 @@ def _locked(connection: sa.Connection, studies: sa.Select[Any]) -> list[int]:
     return list(connection.execute(studies.where(study.c.id.in_(chosen))).scalars())
 
 
-def _accounted_for(connection: sa.Connection, files: Sequence[str]) -> set[str]:
-    """Those of the files that a row names which is not marked."""
+def _kept(connection: sa.Connection, files: Sequence[str]) -> set[str]:
+    """Those of the files that are not marked, and that a row names or that are originals.
+
+    An original of which this ledger knows nothing may be known to another: the site may have changed its
+    database, or lost it.
+    """
     names = [PurePath(file).stem for file in files]
     named = sa.union_all(
         sa.select(instance.c.file).where(instance.c.digest.in_(names)),
         sa.select(result.c.file).where(result.c.sop_instance_uid.in_(names)),
     )
     marked = sa.select(removed.c.file).where(removed.c.file.in_(files))
-    return set(connection.execute(named).scalars()).difference(connection.execute(marked).scalars())
+    kept = set(connection.execute(named).scalars()) | set(filter(Spool.is_original, files))
+    return kept.difference(connection.execute(marked).scalars())
 
 
 def _delete_studies(connection: sa.Connection, studies: Sequence[int]) -> None:

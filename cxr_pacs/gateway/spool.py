@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,8 @@ from pathlib import Path
 from cxr_pacs.errors import ConfigurationError, SpoolUnavailable
 
 __all__ = ["Spool", "sync"]
+
+logger = logging.getLogger(__name__)
 
 
 class Spool:
@@ -120,7 +123,8 @@ class Spool:
         """List every file that is kept or being written, folder by folder, relative to the spool."""
         for folder in ("incoming", "originals", "results"):
             for inner in sorted(path for path in (self.root / folder).iterdir() if path.is_dir()):
-                yield tuple(str(path.relative_to(self.root)) for path in sorted(inner.iterdir()))
+                files = sorted(path for path in inner.iterdir() if path.is_file())
+                yield tuple(str(path.relative_to(self.root)) for path in files)
 
     def remove(self, relative: str, before: float) -> bool:
         """Delete a file unless it was kept, or kept again, since `before` (seconds since the epoch)."""
@@ -130,6 +134,9 @@ class Spool:
                 return False
             path.unlink()
         except FileNotFoundError:  # by another process
+            return False
+        except OSError as error:
+            logger.warning("%s was not deleted: %s", relative, error.strerror)
             return False
         return True
 

@@ -19,6 +19,7 @@ from cxr_pacs.cli import main
 from cxr_pacs.gateway.commitment import MOST_REPEATS
 from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.service import Gateway, Role
+from cxr_pacs.gateway.tables import removed
 from cxr_pacs.settings import CommitmentSettings, ModalitySettings, RouteSettings
 
 DEADLINE = 30
@@ -336,11 +337,23 @@ def test_all_kept_and_another_class(provider, serving, modality):
     assert by_type[2].failed == {film.SOPInstanceUID: 0x0119}
 
 
-def test_what_was_kept_and_is_gone_is_not_vouched_for(provider, serving, modality):
+def gone(settings, file):
+    (settings.spool.path / file).unlink()
+
+
+def about_to_go(settings, file):
+    engine = open_ledger(settings.database_url).engine
+    with engine.begin() as connection:
+        connection.execute(sa.insert(removed).values(file=file, at=0.0))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("fate", [gone, about_to_go])
+def test_what_was_kept_and_is_not_any_more_is_not_vouched_for(provider, serving, modality, fate):
     film = radiograph()
     with serving(provider) as gateway:
         send([film], gateway.port)
-        (provider.spool.path / table(provider, "instance")[0]["file"]).unlink()
+        fate(provider, table(provider, "instance")[0]["file"])
         with modality.asking(gateway.port) as association:
             modality.ask(association, {film.SOPInstanceUID: CLASS})
         (report,) = modality.wait()
