@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from pydicom.uid import generate_uid
@@ -32,6 +32,7 @@ __all__ = [
     "fail",
     "failed",
     "gathering",
+    "of_failed",
     "open_objects",
     "partition",
     "repeat",
@@ -217,8 +218,16 @@ def failed(
     connection: sa.Connection, destination: str | None, study_uid: str | None
 ) -> Mapping[tuple[int, str], Sequence[CommitmentRow]]:
     """List failed objects by study and destination; of one of either where it is given."""
+    found: dict[tuple[int, str], list[CommitmentRow]] = {}
+    for row in connection.execute(of_failed(destination, study_uid)):
+        found.setdefault((row.study_id, row.destination), []).append(_commitment_row(row))
+    return found
+
+
+def of_failed(destination: str | None, study_uid: str | None) -> sa.Select[Any]:
+    """Rows of failed objects with their study; by one destination, of one study where these are given."""
     query = (
-        sa.select(commitment, commitment_transaction.c.study_id)
+        sa.select(commitment, commitment_transaction.c.study_id, study.c.study_instance_uid)
         .join(commitment_transaction, commitment_transaction.c.id == commitment.c.transaction_id)
         .join(study, study.c.id == commitment_transaction.c.study_id)
         .where(commitment.c.state == "failed")
@@ -227,10 +236,7 @@ def failed(
         query = query.where(commitment.c.destination == destination)
     if study_uid is not None:
         query = query.where(study.c.study_instance_uid == study_uid)
-    found: dict[tuple[int, str], list[CommitmentRow]] = {}
-    for row in connection.execute(query.order_by(commitment.c.id)):
-        found.setdefault((row.study_id, row.destination), []).append(_commitment_row(row))
-    return found
+    return query.order_by(commitment.c.id)
 
 
 def unfinished(connection: sa.Connection) -> dict[str, tuple[int, ...]]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from cxr_pacs.gateway.commitment_ledger import of_failed
 from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.rerun import lock_study
-from cxr_pacs.gateway.tables import commitment, commitment_transaction, instance, study
+from cxr_pacs.gateway.tables import commitment, instance, study
 
 __all__ = [
     "FailedCommitment",
@@ -108,26 +110,15 @@ def report_the_others(connection: sa.Connection, dismissed: Iterable[HeldInstanc
     stuck = sa.update(study).where(study.c.id.in_(studies), study.c.problem.is_not(None)).values(problem=None)
     settled = connection.execute(stuck.returning(study.c.id)).scalars().all()
     left = sa.select(sa.func.max(instance.c.id)).where(instance.c.study_id.in_(settled), _UNREPORTED)
-    queue = Queue(connection.engine)
-    for row_id in connection.execute(left.group_by(instance.c.study_id)).scalars().all():
-        queue.enqueue(connection, "report", row_id, queue.attempts("report", row_id) + 1)
-    queue.close()
+    with closing(Queue(connection.engine)) as queue:
+        for row_id in connection.execute(left.group_by(instance.c.study_id)).scalars().all():
+            queue.enqueue(connection, "report", row_id, queue.attempts("report", row_id) + 1)
 
 
 def failed_commitments(
     connection: sa.Connection, destination: str | None, study_uid: str | None
 ) -> tuple[FailedCommitment, ...]:
     """List the failed commitments; by one destination, of one study where these are given."""
-    query = (
-        sa.select(commitment, study.c.study_instance_uid)
-        .join(commitment_transaction, commitment_transaction.c.id == commitment.c.transaction_id)
-        .join(study, study.c.id == commitment_transaction.c.study_id)
-        .where(commitment.c.state == "failed")
-    )
-    if destination is not None:
-        query = query.where(commitment.c.destination == destination)
-    if study_uid is not None:
-        query = query.where(study.c.study_instance_uid == study_uid)
     return tuple(
         FailedCommitment(
             id=row.id,
@@ -136,7 +127,7 @@ def failed_commitments(
             study_instance_uid=row.study_instance_uid,
             reason=row.reason,
         )
-        for row in connection.execute(query.order_by(commitment.c.id))
+        for row in connection.execute(of_failed(destination, study_uid))
     )
 
 
