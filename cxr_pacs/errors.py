@@ -10,6 +10,7 @@
     ├── PermanentError           the same input will fail again: park it with the reason
     │   ├── RefusedInstance          may not enter the gateway (carries the DIMSE status)
     │   ├── RefusedRequest           a peer's request about objects cannot be understood
+    │   ├── RefusedItem              what cannot be a worklist item
     │   ├── UnreadablePixels         pixel data absent, truncated, contradictory or too large
     │   ├── EvidenceError            an object could not be built as the standard says
     │   ├── DeliveryRefused          the destination said no for good
@@ -41,6 +42,7 @@ __all__ = [
     "NothingToShow",
     "PermanentError",
     "RefusedInstance",
+    "RefusedItem",
     "RefusedRequest",
     "RetrievalRefused",
     "SettingsError",
@@ -94,6 +96,10 @@ class RefusedInstance(PermanentError):
 
 class RefusedRequest(PermanentError):
     """A peer's request about objects cannot be understood: a UID is missing, or the data set is damaged."""
+
+
+class RefusedItem(PermanentError):
+    """What was given cannot be a worklist item; the message names the attribute."""
 
 
 class UnreadablePixels(PermanentError):

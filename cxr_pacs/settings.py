@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cxr_pacs import __version__
 from cxr_pacs.errors import SettingsError
+from cxr_pacs.ordering import WorklistSettings
 from cxr_pacs.sending import (
     DESTINATION_KINDS,
     DeliverySettings,
@@ -49,6 +50,7 @@ __all__ = [
     "SpoolSettings",
     "StudySettings",
     "WebDestination",
+    "WorklistSettings",
     "load_settings",
     "parse_settings",
 ]
@@ -215,6 +217,7 @@ class Settings(Table):
     route: tuple[RouteSettings, ...] = Field(default=(), strict=False)
     commitment: CommitmentSettings = CommitmentSettings()
     modality: tuple[ModalitySettings, ...] = Field(default=(), strict=False)
+    worklist: WorklistSettings = WorklistSettings()
 
     @property
     def committing(self) -> tuple[DicomDestination, ...]:

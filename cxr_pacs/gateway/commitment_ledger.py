@@ -15,8 +15,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydicom.uid import generate_uid
 
+from cxr_pacs.database import insert_into
 from cxr_pacs.dimse import ObjectReference
-from cxr_pacs.gateway.database import insert_into
 from cxr_pacs.gateway.tables import commitment, commitment_request, commitment_transaction, study
 
 __all__ = [

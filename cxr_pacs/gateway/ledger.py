@@ -10,9 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cxr_pacs.database import connect, insert_into, one_at_a_time
 from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.gateway import commitment_ledger, owed
-from cxr_pacs.gateway.database import connect, insert_into, one_at_a_time
 from cxr_pacs.gateway.tables import delivery, instance, metadata, removed, rerun, result, study, unmade
 from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from cxr_pacs.gateway.database import insert_into
+from cxr_pacs.database import insert_into
 from cxr_pacs.gateway.tables import made, result
 
 __all__ = ["first_made", "record_made"]

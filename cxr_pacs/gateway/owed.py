@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cxr_pacs.gateway.database import insert_into
+from cxr_pacs.database import insert_into
 from cxr_pacs.gateway.tables import delivery, forwarding, instance, result, study
 
 __all__ = [

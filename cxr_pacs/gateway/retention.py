@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from cxr_pacs.database import one_at_a_time
 from cxr_pacs.errors import kind_and_place
-from cxr_pacs.gateway.database import one_at_a_time
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from cxr_pacs.database import insert_into
 from cxr_pacs.errors import ConfigurationError, kind_and_place
-from cxr_pacs.gateway.database import insert_into
 from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.tables import executor

@@ -13,7 +13,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from cxr_pacs.gateway.database import insert_into
+from cxr_pacs.database import insert_into
 from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.tables import trial
 

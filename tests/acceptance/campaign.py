@@ -196,8 +196,8 @@ class Books:
         self._unfinished = (
             "SELECT id, decision, rung, reported FROM instance WHERE decision IS NULL OR NOT reported",
             "SELECT id, state, attempts, next_at, reason FROM delivery WHERE state <> 'delivered'",
-            "SELECT workflow_uuid, status, executor_id "  # one that failed has ended; the rows tell whether all is well
-            f"FROM {dbos}workflow_status WHERE status NOT IN ('SUCCESS', 'ERROR')",  # noqa: S608  one of two prefixes
+            # One that failed has ended: the rows above tell whether all is well.
+            f"SELECT workflow_uuid FROM {dbos}workflow_status WHERE status NOT IN ('SUCCESS', 'ERROR')",  # noqa: S608  one of two prefixes
             "SELECT * FROM trial",
         )
 

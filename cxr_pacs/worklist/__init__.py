@@ -1,0 +1,12 @@
+"""Worklist items: scheduled procedure steps, where they are kept, and which of them a query asks for.
+
+No network and no radiographs: the services are in `dimse`, what a study has to do with
+its order in `gateway`.
+"""
+
+from __future__ import annotations
+
+from cxr_pacs.worklist.items import FINAL_STATES, StepState, WorklistItem
+from cxr_pacs.worklist.store import Put, StoredItem, Worklist, open_worklist
+
+__all__ = ["FINAL_STATES", "Put", "StepState", "StoredItem", "Worklist", "WorklistItem", "open_worklist"]

@@ -1,0 +1,153 @@
+"""Where worklist items are kept: put, changed, looked up by their order, brought to another state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from cxr_pacs.database import connect, insert_into
+from cxr_pacs.errors import ConfigurationError
+from cxr_pacs.worklist.items import FINAL_STATES, StepState, WorklistItem
+from cxr_pacs.worklist.tables import item, metadata, station
+
+__all__ = ["Put", "StoredItem", "Worklist", "open_worklist"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredItem:
+    """An item as it stands.
+
+    Attributes
+    ----------
+    id : int
+    origin : str
+        Who put it here.
+    state : StepState
+        What its Scheduled Procedure Step Status is now, whatever the data set says.
+    changed_at : float
+        Seconds since the epoch.
+    item : WorklistItem
+    """
+
+    id: int
+    origin: str
+    state: StepState
+    changed_at: float
+    item: WorklistItem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """How many items `put` brought: new ones, changed ones, and ones that were there already."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+
+
+class Worklist:
+    """Tables and queries. Each method runs in the caller's transaction (`begin`).
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the database that the gateway uses.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        metadata.create_all(engine)
+
+    def begin(self) -> Any:
+        """Open a transaction: ``with worklist.begin() as connection``."""
+        return self.engine.begin()
+
+    def put(self, connection: sa.Connection, items: Iterable[WorklistItem], origin: str, now: float) -> Put:
+        """Add each item, or change the one of its key.
+
+        A changed item keeps its state, unless it was cancelled: then it is scheduled anew.
+        """
+        counts = dict.fromkeys(("added", "changed", "unchanged"), 0)
+        for one in items:
+            counts[self._put(connection, one, origin, now)] += 1
+        return Put(**counts)
+
+    def _put(self, connection: sa.Connection, one: WorklistItem, origin: str, now: float) -> str:
+        encoded = one.to_bytes()
+        values = {
+            "key": one.key,
+            "origin": origin,
+            "state": StepState.SCHEDULED,
+            "changed_at": now,
+            "modality": one.modality,
+            "start": one.start,
+            "accession_number": one.text("AccessionNumber"),
+            "patient_id": one.text("PatientID"),
+            "study_instance_uid": one.text("StudyInstanceUID"),
+            "step_id": one.step_id,
+            "dataset": encoded,
+        }
+        new = insert_into(connection, item).values(**values).on_conflict_do_nothing()
+        item_id = connection.execute(new.returning(item.c.id)).scalar()
+        if item_id is not None:
+            self._set_stations(connection, item_id, one)
+            return "added"
+        known = connection.execute(sa.select(item).where(item.c.key == one.key).with_for_update()).one()
+        if known.dataset == encoded and known.origin == origin and known.state != StepState.CANCELLED:
+            return "unchanged"
+        if known.state != StepState.CANCELLED:
+            values["state"] = known.state
+        connection.execute(sa.update(item).where(item.c.id == known.id).values(**values))
+        connection.execute(sa.delete(station).where(station.c.item_id == known.id))
+        self._set_stations(connection, known.id, one)
+        return "changed"
+
+    def _set_stations(self, connection: sa.Connection, item_id: int, one: WorklistItem) -> None:
+        rows = [{"item_id": item_id, "ae_title": title} for title in dict.fromkeys(one.stations)]
+        connection.execute(sa.insert(station), rows)
+
+    def of_order(
+        self, connection: sa.Connection, *, accession_number: str = "", step_id: str = "", study_uid: str = ""
+    ) -> tuple[StoredItem, ...]:
+        """Items with one of these, in any state; what is empty finds nothing."""
+        wanted = (
+            (item.c.accession_number, accession_number),
+            (item.c.step_id, step_id),
+            (item.c.study_instance_uid, study_uid),
+        )
+        conditions = [column == text for column, text in wanted if text]
+        if not conditions:
+            return ()
+        found = connection.execute(sa.select(item).where(sa.or_(*conditions)).order_by(item.c.id))
+        return tuple(map(_stored, found))
+
+    def set_state(self, connection: sa.Connection, item_id: int, state: StepState, now: float) -> bool:
+        """Bring an item to a state; False where it is in a final one."""
+        statement = (
+            sa.update(item)
+            .where(item.c.id == item_id, item.c.state.not_in(FINAL_STATES))
+            .values(state=state, changed_at=now)
+        )
+        return connection.execute(statement).rowcount == 1
+
+
+def open_worklist(url: str) -> Worklist:
+    """Open the database at `url` and make the worklist's tables; ConfigurationError when it cannot be."""
+    try:
+        return Worklist(connect(url))
+    except (OSError, ImportError, sa.exc.SQLAlchemyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"database.url: cannot open the worklist: {reason}") from error
+
+
+def _stored(row: Any) -> StoredItem:
+    return StoredItem(
+        id=row.id,
+        origin=row.origin,
+        state=StepState(row.state),
+        changed_at=row.changed_at,
+        item=WorklistItem.from_bytes(row.dataset),
+    )
