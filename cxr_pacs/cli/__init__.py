@@ -9,7 +9,19 @@ import warnings
 from collections.abc import Sequence
 
 from cxr_pacs import __version__
-from cxr_pacs.cli import analyse, conformance, dismiss, fetch, rerun, retry, serve, show, status, why
+from cxr_pacs.cli import (
+    analyse,
+    conformance,
+    dismiss,
+    fetch,
+    rerun,
+    retry,
+    serve,
+    show,
+    status,
+    why,
+    worklist,
+)
 from cxr_pacs.cli.sparing import Sparing
 from cxr_pacs.errors import ConfigurationError
 
@@ -26,6 +38,7 @@ _COMMANDS = {
     "analyse": analyse,
     "show": show,
     "conformance": conformance,
+    "worklist": worklist,
 }
 
 # Exit status of a command that the site's settings or installation prevent.

@@ -13,7 +13,7 @@ from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.worklist.items import FINAL_STATES, StepState, WorklistItem
 from cxr_pacs.worklist.tables import item, metadata, station
 
-__all__ = ["Put", "StoredItem", "Worklist", "open_worklist"]
+__all__ = ["Put", "StoredItem", "Worklist", "open_worklist", "stored_item"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ class Worklist:
         if not conditions:
             return ()
         found = connection.execute(sa.select(item).where(sa.or_(*conditions)).order_by(item.c.id))
-        return tuple(map(_stored, found))
+        return tuple(map(stored_item, found))
 
     def set_state(self, connection: sa.Connection, item_id: int, state: StepState, now: float) -> bool:
         """Bring an item to a state; False where it is in a final one."""
@@ -143,7 +143,8 @@ def open_worklist(url: str) -> Worklist:
         raise ConfigurationError(f"database.url: cannot open the worklist: {reason}") from error
 
 
-def _stored(row: Any) -> StoredItem:
+def stored_item(row: Any) -> StoredItem:
+    """Give a row of the item table as what it stands for."""
     return StoredItem(
         id=row.id,
         origin=row.origin,
