@@ -11,6 +11,7 @@
     │   ├── RefusedInstance          may not enter the gateway (carries the DIMSE status)
     │   ├── RefusedRequest           a peer's request about objects cannot be understood
     │   ├── RefusedItem              what cannot be a worklist item
+    │   ├── UnreadableMedium         a file, or a member of an archive, that cannot be taken as it is
     │   ├── UnreadablePixels         pixel data absent, truncated, contradictory or too large
     │   ├── EvidenceError            an object could not be built as the standard says
     │   ├── DeliveryRefused          the destination said no for good
@@ -49,6 +50,7 @@ __all__ = [
     "SpoolFull",
     "SpoolUnavailable",
     "TransientError",
+    "UnreadableMedium",
     "UnreadablePixels",
     "kind_and_place",
 ]
@@ -100,6 +102,10 @@ class RefusedRequest(PermanentError):
 
 class RefusedItem(PermanentError):
     """What was given cannot be a worklist item; the message names the attribute."""
+
+
+class UnreadableMedium(PermanentError):
+    """A file, or a member of an archive, cannot be taken: too large, encrypted, damaged, absent."""
 
 
 class UnreadablePixels(PermanentError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxr_pacs.radiograph.deflated import check_inflation
+from cxr_pacs.radiograph.deflated import MAXIMUM_INFLATED, check_inflation
 from cxr_pacs.radiograph.geometry import Geometry, valid_part
 from cxr_pacs.radiograph.header import HeaderFacts, ImageDescription, read_header
 from cxr_pacs.radiograph.rendering import Radiograph, read_radiograph
@@ -17,6 +17,7 @@ from cxr_pacs.radiograph.selection import (
 from cxr_pacs.radiograph.transfer_syntaxes import decodable_transfer_syntaxes
 
 __all__ = [
+    "MAXIMUM_INFLATED",
     "Decision",
     "Geometry",
     "HeaderFacts",
