@@ -12,6 +12,7 @@
     │   ├── RefusedRequest           a peer's request about objects cannot be understood
     │   ├── RefusedItem              what cannot be a worklist item
     │   ├── UnreadableMedium         a file, or a member of an archive, that cannot be taken as it is
+    │   ├── RefusedStep              a performed procedure step may not be so (carries the DIMSE status)
     │   ├── UnreadablePixels         pixel data absent, truncated, contradictory or too large
     │   ├── EvidenceError            an object could not be built as the standard says
     │   ├── DeliveryRefused          the destination said no for good
@@ -45,6 +46,7 @@ __all__ = [
     "RefusedInstance",
     "RefusedItem",
     "RefusedRequest",
+    "RefusedStep",
     "RetrievalRefused",
     "SettingsError",
     "SpoolFull",
@@ -106,6 +108,30 @@ class RefusedItem(PermanentError):
 
 class UnreadableMedium(PermanentError):
     """A file, or a member of an archive, cannot be taken: too large, encrypted, damaged, absent."""
+
+
+class RefusedStep(PermanentError):
+    """A performed procedure step may not be created or changed so.
+
+    Parameters
+    ----------
+    reason : str
+        One sentence, free of patient identity.
+    status : int
+        DIMSE status (PS3.7 annex C), e.g. 0x0106.
+    error_id : int or None
+        Error ID (0000,0903), e.g. 0xA710 of a step that may no longer be updated.
+    attributes : tuple of str
+        Keywords of the attributes that are wrong.
+    """
+
+    def __init__(
+        self, reason: str, *, status: int, error_id: int | None = None, attributes: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.error_id = error_id
+        self.attributes = attributes
 
 
 class UnreadablePixels(PermanentError):

@@ -13,6 +13,7 @@ from cxr_pacs.dimse.commitment import (
     requested_commitment,
 )
 from cxr_pacs.dimse.echo import echo, verification_scp
+from cxr_pacs.dimse.mpps import Steps, create_step, performed_step_service, set_step
 from cxr_pacs.dimse.query import Query, identifier, querying, study_date_and_time, value, values
 from cxr_pacs.dimse.retrieve import SubOperations, get, move
 from cxr_pacs.dimse.storage import ReceivedInstance, storage_scp, store, store_as_received
@@ -28,16 +29,20 @@ __all__ = [
     "ReceivedInstance",
     "RefusedContext",
     "Service",
+    "Steps",
     "SubOperations",
     "commitment_service",
+    "create_step",
     "echo",
     "get",
     "identifier",
     "move",
+    "performed_step_service",
     "querying",
     "report_commitment",
     "report_on",
     "requested_commitment",
+    "set_step",
     "storage_scp",
     "store",
     "store_as_received",
