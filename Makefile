@@ -11,7 +11,7 @@ VENV ?= .venv
 # The tests of training run on every backend of Keras that is here: TensorFlow, JAX; add torch (3 GB) for PyTorch.
 EXTRAS ?= cpu,postgres,train,jax,test,lint,bench
 ARCHIVE ?= embedded
-# Processes that share the tests: much of their time is waiting.
+# Processes that share the tests: much of their time is waiting. Acceptance tests are the longest: they begin.
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
@@ -40,7 +40,7 @@ endif
 
 test: $(STAMP) $(OHIF_STAMP)
 	.ci/need $(DCMTK) $(ORTHANC) $(DICOM_WEB) $(DICOM3TOOLS) $(PIXELMED) $(CHROMIUM) $(POSTGRESQL)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
