@@ -103,7 +103,19 @@ class RefusedRequest(PermanentError):
 
 
 class RefusedItem(PermanentError):
-    """What was given cannot be a worklist item; the message names the attribute."""
+    """What was given cannot be a worklist item.
+
+    Parameters
+    ----------
+    reason : str
+        Names the attribute and what to do; free of its value.
+    attribute : str
+        Keyword of the attribute; empty where it is the whole item.
+    """
+
+    def __init__(self, reason: str, *, attribute: str = "") -> None:
+        super().__init__(reason)
+        self.attribute = attribute
 
 
 class UnreadableMedium(PermanentError):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydicom import Dataset
+import io
+
+from pydicom import Dataset, FileDataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from cxr_pacs.worklist import WorklistItem
 
@@ -28,3 +32,16 @@ def worklist_dataset(accession_number, *, day="20261124", station="DX1", modalit
 
 def worklist_item(accession_number, **options):
     return WorklistItem.of(worklist_dataset(accession_number, **options))
+
+
+def part_10(dataset):
+    """A data set as a DICOM file with header, as dump2dcm writes one."""
+    buffer = io.BytesIO()
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = "1.2.276.0.7230010.3.1.0.1"
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = "1.2.3"
+    file = FileDataset(buffer, dataset, file_meta=meta, preamble=b"\0" * 128)
+    file.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

@@ -11,15 +11,19 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from pydicom import Dataset, dcmread
+from pydicom.charset import python_encoding
 from pydicom.datadict import keyword_for_tag
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pydicom.multival import MultiValue
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, VR, PersonName
 
 from cxr_pacs.errors import RefusedItem
 
 __all__ = ["FINAL_STATES", "StepState", "WorklistItem"]
 
 _UNICODE: Final = "ISO_IR 192"
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _MUST: Final = ("PatientName", "PatientID", "StudyInstanceUID", "RequestedProcedureID")
 _MUST_OF_STEP: Final = (
     "ScheduledStationAETitle",
@@ -75,16 +79,23 @@ class WorklistItem:
         steps: list[Dataset] = list(taken.get("ScheduledProcedureStepSequence") or ())
         if len(steps) != 1:
             raise RefusedItem(
-                f"ScheduledProcedureStepSequence (0040,0100) has {len(steps)} items; a worklist item has one"
+                f"ScheduledProcedureStepSequence (0040,0100) has {len(steps)} items; a worklist item has one",
+                attribute="ScheduledProcedureStepSequence",
             )
         for where, keywords in ((taken, _MUST), (steps[0], _MUST_OF_STEP)):
             for keyword in keywords:
                 if not _text(where, keyword):
-                    raise RefusedItem(f"{keyword} is missing or empty: give it a value")
+                    raise RefusedItem(f"{keyword} is missing or empty: give it a value", attribute=keyword)
         if not _DATE.fullmatch(_text(steps[0], "ScheduledProcedureStepStartDate")):
-            raise RefusedItem("ScheduledProcedureStepStartDate is not a date YYYYMMDD (VR DA)")
+            raise RefusedItem(
+                "ScheduledProcedureStepStartDate is not a date YYYYMMDD (VR DA)",
+                attribute="ScheduledProcedureStepStartDate",
+            )
         if not _TIME.fullmatch(_text(steps[0], "ScheduledProcedureStepStartTime")):
-            raise RefusedItem("ScheduledProcedureStepStartTime is not a time HHMMSS (VR TM)")
+            raise RefusedItem(
+                "ScheduledProcedureStepStartTime is not a time HHMMSS (VR TM)",
+                attribute="ScheduledProcedureStepStartTime",
+            )
         return cls(dataset=taken)
 
     @classmethod
@@ -144,15 +155,30 @@ def _text(dataset: Dataset, keyword: str) -> str:
     return "" if found is None else str(found).strip()
 
 
+def _unicode(value: Any, kind: type[PersonName | str]) -> Any:
+    """Give text as Unicode, whatever it was in; ValueError where it was not in its own character set."""
+    if isinstance(value, MultiValue):
+        return [_unicode(one, kind) for one in value]
+    text = unicodedata.normalize("NFC", str(value))
+    if _REPLACEMENT in text:
+        raise ValueError("not in its Specific Character Set")
+    return kind(text)
+
+
 def _decoded(dataset: Dataset) -> Dataset:
+    # Of one that it does not know the library reads another.
+    named: Any = dataset.get("SpecificCharacterSet") or ""
+    if not set([named] if isinstance(named, str) else named) <= python_encoding.keys():
+        raise RefusedItem(
+            "SpecificCharacterSet is none that DICOM defines (PS3.3 C.12.1.1.2)",
+            attribute="SpecificCharacterSet",
+        )
     taken = copy.deepcopy(dataset)
     try:
-        taken.decode()
         for element in taken.iterall():
-            _ = element.value
-            if isinstance(element.value, str) and not unicodedata.is_normalized("NFC", element.value):
-                element.value = unicodedata.normalize("NFC", element.value)
-    except (LookupError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
+            if element.VR in CUSTOMIZABLE_CHARSET_VR and not element.is_empty:
+                element.value = _unicode(element.value, PersonName if element.VR == VR.PN else str)
+    except (LookupError, ValueError, TypeError, NotImplementedError, AttributeError, UserWarning) as error:
         raise RefusedItem(f"the item cannot be decoded ({type(error).__name__}): mend its encoding") from None
     for element in list(taken):
         if element.tag.group in {0x0002, 0x0000} or not keyword_for_tag(element.tag):

@@ -8,7 +8,7 @@ import pytest
 from worklist_items import worklist_item
 
 from cxr_pacs.cli import main
-from cxr_pacs.worklist import open_worklist
+from cxr_pacs.worklist import StepState, open_worklist
 
 
 @pytest.fixture
@@ -47,3 +47,71 @@ def test_items_are_listed_in_the_order_of_their_start(told, worklist):
     listed = json.loads(told("list", "--json", "--date", "20261122-20261123", "--state", "scheduled")[1])
     assert [one["dataset"]["00080050"]["Value"] for one in listed] == [["A2"], ["A3"]]
     assert told("list", "--modality", "CR")[1].strip().endswith("0 items")
+
+
+def _listed(told):
+    return json.loads(told("list", "--json")[1])
+
+
+def test_what_is_added_is_listed_and_removed(told):
+    attributes = ("PatientName=Müller^Jürgen", "PatientID=P7", "ScheduledProcedureStepSequence.Modality=CR")
+    options = [word for one in (*attributes, "ScheduledStationAETitle=CR1") for word in ("-m", one)]
+    status, out, err = told("add", *options)
+    assert (status, err) == (0, "")
+    (one,) = _listed(told)
+    accession = one["dataset"]["00080050"]["Value"][0]
+    assert accession in out
+    step = one["dataset"]["00400100"]["Value"][0]
+    assert step["00080060"]["Value"] == ["CR"]
+    assert step["00400009"]["Value"] == [accession]
+    assert one["dataset"]["00100010"]["Value"] == [{"Alphabetic": "Müller^Jürgen"}]
+    assert one["dataset"]["0020000D"]["Value"][0].startswith("2.25.")
+    assert (one["origin"], one["state"]) == ("command", "SCHEDULED")
+    assert told("remove", accession)[:2] == (0, "1 cancelled\n")
+    assert _listed(told)[0]["state"] == "CANCELLED"
+    assert told("remove", accession)[:2] == (0, "0 cancelled\n")
+    assert told("remove", accession, "--forget")[0] == 0
+    assert _listed(told) == []
+    assert told("remove", accession) == (1, "", "cxr-pacs: no item has this accession number or step ID\n")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "said"),
+    [
+        ("PatientNam=Doe^Jane", "did you mean PatientName?"),
+        ("PatientBirthDate=Doe", "PatientBirthDate: not a value of VR DA"),
+        ("PatientID.PatientName=Doe", "PatientID is no sequence"),
+        ("PixelData=Doe", "cannot be given as text"),
+        ("PatientName=", "PatientName is missing or empty"),
+    ],
+)
+def test_what_cannot_be_added_is_said_by_its_name(told, attribute, said):
+    needed = ("PatientID=P7", "ScheduledStationAETitle=CR1", attribute)
+    status, _, err = told("add", *[word for one in needed for word in ("-m", one)])
+    assert status == 1
+    assert said in err
+    assert "Doe" not in err
+    assert _listed(told) == []
+
+
+def test_an_item_whose_step_has_begun_is_not_cancelled(told, worklist):
+    with worklist.begin() as connection:
+        worklist.put(connection, [worklist_item("A1")], "command", 0.0)
+        worklist.set_state(connection, 1, StepState.STARTED, 0.0)
+    status, out, err = told("remove", "SA1")
+    assert (status, out) == (1, "0 cancelled\n")
+    assert "STARTED" in err
+    assert _listed(told)[0]["state"] == "STARTED"
+
+
+def test_generated_items_are_the_same_for_one_seed(told):
+    assert told("generate", "50", "--seed", "3", "--first-day", "20261124", "--days", "3")[0] == 0
+    first = [one["dataset"] for one in _listed(told)]
+    assert len(first) == 50
+    again = told("generate", "50", "--seed", "3", "--first-day", "20261124", "--days", "3")[1]
+    assert again == "0 added, 0 changed, 50 as before (--seed 3)\n"
+    told("generate", "50", "--seed", "4", "--first-day", "20261124")
+    assert len(_listed(told)) == 100
+    named = {one["00100010"]["Value"][0]["Alphabetic"] for one in first}
+    assert any(not name.isascii() for name in named)
+    assert {one["00400100"]["Value"][0]["00080060"]["Value"][0] for one in first} == {"CR", "DX"}

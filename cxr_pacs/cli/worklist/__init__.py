@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from cxr_pacs.cli.worklist import listing
+from cxr_pacs.cli.worklist import add, generate, importing, listing, remove
 
 __all__ = ["configure", "run"]
 
 _COMMANDS = {
+    "add": add,
+    "import": importing,
     "list": listing,
+    "remove": remove,
+    "generate": generate,
 }
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -14,7 +15,10 @@ from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.settings import Settings
 from cxr_pacs.worklist import Worklist, open_worklist
 
-__all__ = ["add_config", "opened"]
+__all__ = ["ORIGIN", "add_config", "opened"]
+
+# Of what a person puts in by a command.
+ORIGIN: Final = "command"
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

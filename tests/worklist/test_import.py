@@ -1,0 +1,98 @@
+"""Worklist items of files: DICOM, the DICOM JSON model, tables."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worklist_items import part_10, worklist_dataset
+
+from cxr_pacs.errors import RefusedItem
+from cxr_pacs.worklist.files import read_dicom, read_items
+
+_SITE = uuid.UUID(int=7)
+_HEADER = (
+    "AccessionNumber;PatientID;PatientName;PatientSex;ScheduledStationAETitle;"
+    "ScheduledProcedureStepSequence.Modality;ScheduledProcedureStepStartDate;ScheduledProcedureStepStartTime"
+)
+_ROW = "A1;P1;Müller^Jürgen;F;DX1;DX;20261124;0930"
+
+
+def _read(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_items(path, _SITE)
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t"])
+def test_a_table_is_read(tmp_path, separator):
+    text = f"{_HEADER}\n{_ROW}\n\n{_ROW.replace('A1', 'A2')}\n".replace(";", separator)
+    read = _read(tmp_path, "orders.csv", "\ufeff" + text)
+    assert read.faults == ()
+    first, second = read.items
+    assert first.text("PatientName") == "Müller^Jürgen"
+    assert (first.key, first.modality) == ("A1\\A1\\A1", "DX")
+    assert first.text("StudyInstanceUID") != second.text("StudyInstanceUID")
+    assert read.items == _read(tmp_path, "orders.csv", text).items
+
+
+def test_every_fault_of_a_table_is_told_by_line_and_column_and_nothing_is_taken(tmp_path):
+    rows = [_ROW, _ROW.replace(";F;", ";female;"), _ROW.replace("20261124", "24.11."), "A1;P1", _ROW]
+    read = _read(tmp_path, "orders.csv", "\n".join([_HEADER, *rows]))
+    assert read.items == ()
+    assert [fault.partition(":")[0] for fault in read.faults] == [
+        "line 3, column 4",
+        "line 4, column 7",
+        "line 5",
+        "line 6",
+    ]
+    assert "the same order and step as line 2" in read.faults[3]
+    assert "Müller" not in str(read.faults)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no item"),
+        (_HEADER.encode(), "no item"),
+        (f"{_HEADER}\n{_ROW}".encode("latin-1"), "line 2: it is not UTF-8"),
+        (b'PatientID;PatientName\nP1;"Doe', "line 2"),
+        (b"PatientID;PatientID\nP1;P2", "named twice"),
+        (b"Patient;PatientID\nP1;P2", "did you mean PatientID"),
+    ],
+)
+def test_a_table_that_is_none_is_told(tmp_path, content, said):
+    read = _read(tmp_path, "orders.csv", content)
+    assert said in read.faults[0]
+    assert read.items == ()
+
+
+def test_json_is_read_as_one_item_or_many(tmp_path):
+    documents = [worklist_dataset(name).to_json_dict() for name in ("A1", "A2")]
+    many = _read(tmp_path, "items.json", json.dumps(documents))
+    assert [one.text("AccessionNumber") for one in many.items] == ["A1", "A2"]
+    assert len(_read(tmp_path, "item.json", json.dumps(documents[0])).items) == 1
+    del documents[1]["00100020"]
+    assert _read(tmp_path, "items.json", json.dumps(documents)).faults == (
+        "item 2: PatientID is missing or empty: give it a value",
+    )
+    for wrong in ("[1]", "{", '{"00100010": 3}', '[{"00100010": {"vr": "XX", "Value": [1]}}]', "[" * 10**5):
+        assert _read(tmp_path, "items.json", wrong).faults
+
+
+@pytest.mark.parametrize("write", [part_10, lambda dataset: part_10(dataset)[132:]])
+@settings(max_examples=30)
+@given(data=st.data())
+def test_a_part_of_a_file_is_refused_or_lacks_only_what_it_may(write, data):
+    whole = write(worklist_dataset("A1"))
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    try:
+        item = read_dicom(whole[:cut])
+    except RefusedItem:
+        return
+    # Cut between two elements after all that are needed.
+    assert all(item.dataset.get(element.tag) == element for element in item.dataset)
+    assert item.key == "A1\\RA1\\SA1"
