@@ -13,6 +13,7 @@
     │   ├── RefusedItem              what cannot be a worklist item
     │   ├── UnreadableMedium         a file, or a member of an archive, that cannot be taken as it is
     │   ├── RefusedStep              a performed procedure step may not be so (carries the DIMSE status)
+    │   ├── RefusedQuery             what no worklist can be asked (carries the DIMSE status)
     │   ├── UnreadablePixels         pixel data absent, truncated, contradictory or too large
     │   ├── EvidenceError            an object could not be built as the standard says
     │   ├── DeliveryRefused          the destination said no for good
@@ -45,6 +46,7 @@ __all__ = [
     "PermanentError",
     "RefusedInstance",
     "RefusedItem",
+    "RefusedQuery",
     "RefusedRequest",
     "RefusedStep",
     "RetrievalRefused",
@@ -144,6 +146,25 @@ class RefusedStep(PermanentError):
         self.status = status
         self.error_id = error_id
         self.attributes = attributes
+
+
+class RefusedQuery(PermanentError):
+    """An identifier of a worklist query is not as PS3.4 annex K says.
+
+    Parameters
+    ----------
+    reason : str
+        One sentence that names the attribute and no value.
+    status : int
+        DIMSE status of the C-FIND response (PS3.4 K.4.1.1.4).
+    tag : int
+        The offending element.
+    """
+
+    def __init__(self, reason: str, *, status: int, tag: int) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.tag = tag
 
 
 class UnreadablePixels(PermanentError):

@@ -13,12 +13,11 @@ from typing import Any, Final, Self
 from pydicom import Dataset, dcmread
 from pydicom.charset import python_encoding
 from pydicom.datadict import keyword_for_tag
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, VR, PersonName
 
 from cxr_pacs.errors import RefusedItem
+from cxr_pacs.worklist.elements import encode_implicit
 
 __all__ = ["FINAL_STATES", "StepState", "WorklistItem"]
 
@@ -105,10 +104,7 @@ class WorklistItem:
 
     def to_bytes(self) -> bytes:
         """Encode in Implicit VR Little Endian and UTF-8, as a store keeps it."""
-        buffer = DicomBytesIO()
-        buffer.is_little_endian, buffer.is_implicit_VR = True, True
-        write_dataset(buffer, self.dataset)
-        return buffer.getvalue()
+        return encode_implicit(self.dataset)
 
     @property
     def step(self) -> Dataset:
@@ -176,6 +172,11 @@ def _decoded(dataset: Dataset) -> Dataset:
     taken = copy.deepcopy(dataset)
     try:
         for element in taken.iterall():
+            if element.VR == VR.SQ:
+                # The store's encoding has lengths (`elements`).
+                element.is_undefined_length = False
+                for one in element.value:
+                    one.is_undefined_length_sequence_item = False
             if element.VR in CUSTOMIZABLE_CHARSET_VR and not element.is_empty:
                 element.value = _unicode(element.value, PersonName if element.VR == VR.PN else str)
     except (LookupError, ValueError, TypeError, NotImplementedError, AttributeError, UserWarning) as error:

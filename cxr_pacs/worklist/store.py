@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from cxr_pacs.database import connect, insert_into
 from cxr_pacs.errors import ConfigurationError
+from cxr_pacs.worklist.elements import Elements, read_elements
 from cxr_pacs.worklist.items import FINAL_STATES, StepState, WorklistItem
-from cxr_pacs.worklist.tables import item, metadata, station
+from cxr_pacs.worklist.names import name_groups
+from cxr_pacs.worklist.narrowing import narrowed
+from cxr_pacs.worklist.query import STEPS, Query
+from cxr_pacs.worklist.tables import item, metadata, name, station
 
 __all__ = ["Put", "StoredItem", "Worklist", "open_worklist", "stored_item"]
+
+
+# Items that a search reads at once: no transaction outlasts the sending of as many answers.
+_AT_ONCE: Final = 200
+_STEP_STATUS: Final = 0x00400020
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +102,7 @@ class Worklist:
         new = insert_into(connection, item).values(**values).on_conflict_do_nothing()
         item_id = connection.execute(new.returning(item.c.id)).scalar()
         if item_id is not None:
-            self._set_stations(connection, item_id, one)
+            self._set_index(connection, item_id, one)
             return "added"
         known = connection.execute(sa.select(item).where(item.c.key == one.key).with_for_update()).one()
         if known.dataset == encoded and known.origin == origin and known.state != StepState.CANCELLED:
@@ -101,13 +110,37 @@ class Worklist:
         if known.state != StepState.CANCELLED:
             values["state"] = known.state
         connection.execute(sa.update(item).where(item.c.id == known.id).values(**values))
-        connection.execute(sa.delete(station).where(station.c.item_id == known.id))
-        self._set_stations(connection, known.id, one)
+        self._set_index(connection, known.id, one)
         return "changed"
 
-    def _set_stations(self, connection: sa.Connection, item_id: int, one: WorklistItem) -> None:
-        rows = [{"item_id": item_id, "ae_title": title} for title in dict.fromkeys(one.stations)]
-        connection.execute(sa.insert(station), rows)
+    def _set_index(self, connection: sa.Connection, item_id: int, one: WorklistItem) -> None:
+        names = name_groups(one.text("PatientName"))
+        for column, values in ((station.c.ae_title, one.stations), (name.c.name, names)):
+            connection.execute(sa.delete(column.table).where(column.table.c.item_id == item_id))
+            rows = [{"item_id": item_id, column.name: value} for value in dict.fromkeys(values) if value]
+            if rows:
+                connection.execute(sa.insert(column.table), rows)
+
+    def find(self, query: Query) -> Iterator[Elements]:
+        """Yield the items that match and are in no final state, by their start; in transactions of its own.
+
+        The database narrows what is read to what may match (`narrowed`). An item that came to a final state
+        meanwhile is left out.
+        """
+        wanted = (item.c.state.not_in(FINAL_STATES), *narrowed(query))
+        with self.engine.connect() as connection:
+            found = connection.scalars(sa.select(item.c.id).where(*wanted).order_by(item.c.start, item.c.id))
+            ids = found.all()
+        for first in range(0, len(ids), _AT_ONCE):
+            chosen = sa.select(item.c.state, item.c.dataset).where(
+                item.c.id.in_(ids[first : first + _AT_ONCE]), item.c.state.not_in(FINAL_STATES)
+            )
+            with self.engine.connect() as connection:
+                rows = connection.execute(chosen.order_by(item.c.start, item.c.id)).all()
+            for row in rows:
+                elements = _in_state(read_elements(row.dataset), row.state)
+                if query.matches(elements):
+                    yield elements
 
     def of_order(
         self, connection: sa.Connection, *, accession_number: str = "", step_id: str = "", study_uid: str = ""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
-__all__ = ["item", "metadata", "station"]
+__all__ = ["item", "metadata", "name", "station"]
+
+# Sorted by code point, so that all that begins alike lies together, on either database.
+_SORTED = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 # Apart from the ledger's, in the same database.
 metadata = sa.MetaData()
@@ -18,12 +22,12 @@ item = sa.Table(
     sa.Column("state", sa.String(12), nullable=False),
     sa.Column("changed_at", sa.Float, nullable=False),  # seconds since the epoch
     # To find by; the truth is the data set. Empty where it has none.
-    sa.Column("modality", sa.String(16), nullable=False),
-    sa.Column("start", sa.String(20), nullable=False),  # YYYYMMDDHHMMSSffffff
-    sa.Column("accession_number", sa.Text, nullable=False, index=True),
-    sa.Column("patient_id", sa.Text, nullable=False, index=True),
+    sa.Column("modality", _SORTED, nullable=False),
+    sa.Column("start", _SORTED, nullable=False),  # YYYYMMDDHHMMSSffffff
+    sa.Column("accession_number", _SORTED, nullable=False, index=True),
+    sa.Column("patient_id", _SORTED, nullable=False, index=True),
     sa.Column("study_instance_uid", sa.String(64), nullable=False, index=True),
-    sa.Column("step_id", sa.Text, nullable=False, index=True),
+    sa.Column("step_id", _SORTED, nullable=False, index=True),
     sa.Column("dataset", sa.LargeBinary, nullable=False),
     sa.Index("ix_worklist_item_modality_start", "modality", "start"),
     sa.Index("ix_worklist_item_start", "start"),
@@ -32,6 +36,14 @@ station = sa.Table(
     "worklist_station",
     metadata,
     sa.Column("item_id", sa.ForeignKey("worklist_item.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("ae_title", sa.String(16), primary_key=True),
+    sa.Column("ae_title", _SORTED, primary_key=True),
     sa.Index("ix_worklist_station_ae_title", "ae_title", "item_id"),
+)
+# Component groups of Patient's Name, each as it is compared (`names.name_groups`).
+name = sa.Table(
+    "worklist_name",
+    metadata,
+    sa.Column("item_id", sa.ForeignKey("worklist_item.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", _SORTED, primary_key=True),
+    sa.Index("ix_worklist_name_name", "name", "item_id"),
 )
