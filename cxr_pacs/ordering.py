@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from cxr_pacs.setting_types import Table
 
 __all__ = ["WorklistSettings"]
@@ -11,3 +15,5 @@ class WorklistSettings(Table):
     """``[worklist]``: the worklist that modalities ask for."""
 
     serve: bool = False
+    most_answers: Annotated[int, Field(ge=0)] = 10000
+    fuzzy_names: bool = False

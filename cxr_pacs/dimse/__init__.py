@@ -17,10 +17,19 @@ from cxr_pacs.dimse.mpps import Steps, create_step, performed_step_service, set_
 from cxr_pacs.dimse.query import Query, identifier, querying, study_date_and_time, value, values
 from cxr_pacs.dimse.retrieve import SubOperations, get, move
 from cxr_pacs.dimse.storage import ReceivedInstance, storage_scp, store, store_as_received
+from cxr_pacs.dimse.worklist import (
+    AskedWorklist,
+    FoundWorklist,
+    WorklistAnswers,
+    find_worklist,
+    worklist_scp,
+)
 
 __all__ = [
+    "AskedWorklist",
     "CommitmentReport",
     "CommitmentRequest",
+    "FoundWorklist",
     "Listener",
     "LocalEntity",
     "ObjectReference",
@@ -31,9 +40,11 @@ __all__ = [
     "Service",
     "Steps",
     "SubOperations",
+    "WorklistAnswers",
     "commitment_service",
     "create_step",
     "echo",
+    "find_worklist",
     "get",
     "identifier",
     "move",
@@ -50,4 +61,5 @@ __all__ = [
     "value",
     "values",
     "verification_scp",
+    "worklist_scp",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation, SOPClassExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from cxr_pacs.errors import ConfigurationError, DeliveryRefused, DestinationUnavailable
@@ -137,6 +137,7 @@ class Listener:
         self._ae.dimse_timeout = DIMSE_SECONDS
         self._ae.network_timeout = NETWORK_SECONDS
         self._handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, _send_at_once),
             (evt.EVT_ACCEPTED, self._report_refused_contexts),
             (evt.EVT_REJECTED, self._report_rejection),
         ]
@@ -207,6 +208,7 @@ def associate(
     *,
     handlers: Sequence[tuple[Any, Callable[..., Any]]] = (),
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    extended: Sequence[SOPClassExtendedNegotiation] = (),
 ) -> Iterator[Association]:
     """Open an association, by default as SCU; release it at the end.
 
@@ -218,6 +220,8 @@ def associate(
         Answer what the peer asks on this association.
     roles : sequence of SCP_SCU_RoleSelectionNegotiation
         SOP classes in which we are, on this association, the SCP (PS3.7 D.3.3.4).
+    extended : sequence of SOPClassExtendedNegotiation
+        What is proposed of a SOP class beyond its syntaxes (PS3.7 D.3.3.5).
 
     Raises
     ------
@@ -238,7 +242,7 @@ def associate(
         contexts=list(contexts),
         ae_title=peer.ae_title,
         max_pdu=MAXIMUM_PDU,
-        ext_neg=list(roles),
+        ext_neg=[*roles, *extended],
         evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
     )
     if not association.is_established:

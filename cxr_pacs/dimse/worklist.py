@@ -7,10 +7,10 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
 from pynetdicom.pdu_primitives import P_DATA, SOPClassExtendedNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
@@ -85,7 +85,7 @@ def worklist_scp(find: Callable[[AskedWorklist], FoundWorklist], most_answers: i
 
 
 def _negotiate(event: evt.Event) -> dict[str, bytes]:
-    offered = event.app_info.get(SOP_CLASS)
+    offered: bytes | None = event.app_info.get(SOP_CLASS)  # type: ignore[attr-defined]  # of this event
     return {} if offered is None else {SOP_CLASS: bytes(offered[:3])}
 
 
@@ -114,13 +114,13 @@ def _answer(
     except RefusedQuery as error:
         logger.warning("worklist query of %s refused: %s", caller, error)
         yield _status(error.status, str(error), error.tag), None
-    except Exception as error:  # the top of an association's thread
+    except Exception as error:  # noqa: BLE001  the top of an association's thread
         logger.error("worklist query of %s failed: %s", caller, kind_and_place(error))  # noqa: TRY400
         yield _status(CANNOT_PROCESS, "an error that was not foreseen"), None
 
 
 def _asked(event: evt.Event) -> AskedWorklist:
-    offered = event.assoc.requestor.sop_class_extended.get(SOP_CLASS, b"")
+    offered = event.assoc.requestor.sop_class_extended.get(UID(SOP_CLASS), b"")
     return AskedWorklist(
         identifier=event.identifier,
         fuzzy=offered[2:3] == b"\x01",

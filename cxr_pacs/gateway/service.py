@@ -35,9 +35,11 @@ from cxr_pacs.gateway.study import hasten_reports
 from cxr_pacs.gateway.takeover import Presence, local_names
 from cxr_pacs.gateway.watermark import Watermarks
 from cxr_pacs.gateway.workflow import StudyWorkflows, Surroundings
+from cxr_pacs.gateway.worklist import local_entity, worklist_service
 from cxr_pacs.inference import Engine, bundled, load_bundle, load_engine
 from cxr_pacs.radiograph import decodable_transfer_syntaxes
 from cxr_pacs.settings import DicomSettings, Settings
+from cxr_pacs.worklist import Worklist
 
 __all__ = [
     "Gateway",
@@ -98,9 +100,9 @@ def commitment_service(
     return None
 
 
-def offered_services(storage: dimse.Service, commitment: dimse.Service | None) -> tuple[dimse.Service, ...]:
-    """Every service that the gateway listens for."""
-    return dimse.verification_scp(), storage, *([commitment] if commitment else [])
+def offered_services(storage: dimse.Service, *others: dimse.Service | None) -> tuple[dimse.Service, ...]:
+    """Every service that the gateway listens for; None where the settings do not ask for one."""
+    return dimse.verification_scp(), storage, *filter(None, others)
 
 
 class Role(StrEnum):
@@ -232,7 +234,12 @@ class Gateway:
             lambda uids: hasten_reports(site.ledger, site.queue, settings.study, uids, site.clock()),
         )
         commitment = commitment_service(settings, provider.take_request, user.take_report)
-        listener = self._listener(offered_services(storage, commitment), intake.refuse_contexts)
+        worklist = (
+            worklist_service(Worklist(site.ledger.engine), settings.worklist)
+            if settings.worklist.serve
+            else None
+        )
+        listener = self._listener(offered_services(storage, commitment, worklist), intake.refuse_contexts)
         listener.start()
         undo.callback(listener.stop, ASSOCIATION_GRACE)
         if settings.archive and settings.fetch.every:
@@ -246,13 +253,5 @@ class Gateway:
         services: Sequence[dimse.Service],
         refuse_contexts: Callable[[Sequence[dimse.RefusedContext]], None],
     ) -> dimse.Listener:
-        dicom = self._settings.dicom
-        local = dimse.LocalEntity(
-            ae_title=dicom.ae_title,
-            host=dicom.host,
-            port=dicom.port,
-            calling_ae_titles=dicom.calling_ae_titles,
-            max_associations=dicom.max_associations,
-        )
         logger.info("negotiating %d transfer syntaxes", len(decodable_transfer_syntaxes()))
-        return dimse.Listener(local, services, refuse_contexts)
+        return dimse.Listener(local_entity(self._settings.dicom), services, refuse_contexts)

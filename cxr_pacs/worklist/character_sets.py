@@ -1,4 +1,4 @@
-"""Specific Character Set (0008,0005) of a query, and the one of an answer to it (PS3.5 6.1, PS3.3 C.12.1.1.2)."""
+"""Specific Character Set (0008,0005) of a query, and of an answer to it (PS3.5 6.1, PS3.3 C.12.1.1.2)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Final
 __all__ = ["AnyOf", "Between", "Like", "between", "like", "plain", "texts", "wanted_texts"]
 
 # PS3.4 C.2.2.2.4
-_WILD_VRS: Final = frozenset("AE CS LO LT PN SH ST UC UR UT".split())
+_WILD_VRS: Final = frozenset(["AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
 _ONE_VALUE: Final = frozenset({"LT", "ST", "UR", "UT"})
 _LEADING_BLANKS_COUNT: Final = frozenset({"LT", "ST", "UC", "UR", "UT"})
 _UID: Final = re.compile(r"[0-9.]{1,64}")

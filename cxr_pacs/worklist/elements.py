@@ -1,6 +1,6 @@
 """An encoded data set as a table of its values: a worklist answers many thousand items a second from it.
 
-What a store keeps is Implicit VR Little Endian with explicit lengths and UTF-8 text (`WorklistItem.to_bytes`).
+The store keeps Implicit VR Little Endian with explicit lengths and UTF-8 text (`WorklistItem.to_bytes`).
 Values stay bytes until a key asks for them, and so are not decoded and encoded again to be sent.
 """
 
@@ -27,7 +27,7 @@ TEXT_OF_ANY_LANGUAGE: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT
 _HEADER: Final = struct.Struct("<HHL")
 _SHORT: Final = struct.Struct("<HH2sH")
 _LONG: Final = struct.Struct("<HH2sHL")
-_LONG_VRS: Final = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_LONG_VRS: Final = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _LENGTH: Final = struct.Struct("<L")
 

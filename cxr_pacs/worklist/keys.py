@@ -1,4 +1,4 @@
-"""Keys that the worklist supports: the attributes of the modules of PS3.4 Table K.6-1 (PS3.3 C.2, C.3, C.4)."""
+"""Keys that the worklist supports: the attributes of the modules of PS3.4 Table K.6-1 (PS3.3 C.2 to C.4)."""
 
 from __future__ import annotations
 

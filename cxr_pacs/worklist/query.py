@@ -29,8 +29,8 @@ START_DATE: Final = 0x00400002
 START_TIME: Final = 0x00400003
 _CHARACTER_SET: Final = 0x00080005
 _TIMEZONE: Final = 0x00080201
-_BINARY: Final = frozenset("AT FD FL SL SS SV UL US UV".split())
-_NO_MATCHING: Final = frozenset("OB OD OF OL OV OW UN".split())
+_BINARY: Final = frozenset(["AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"])
+_NO_MATCHING: Final = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,11 @@ class Key:
     @property
     def is_universal(self) -> bool:
         """Whether every value matches, and none at all."""
-        return self.condition is None and self.whole_start is None and all(k.is_universal for k in self.keys or ())
+        return (
+            self.condition is None
+            and self.whole_start is None
+            and all(k.is_universal for k in self.keys or ())
+        )
 
     def accepts(self, value: bytes | tuple[Elements, ...]) -> bool:
         """Say whether a value is wanted; of a sequence one item, of many values one (PS3.4 C.2.2.2.6)."""
@@ -208,7 +212,7 @@ class _Reader:
             raise _refused(tag, str(error)) from None
 
     def _text(self, asked: Dataset, tag: int, vr: str) -> str:
-        element = asked.get_item(tag)
+        element: Any = asked.get_item(tag)
         if isinstance(element, RawDataElement):
             return self._sets.decode(element.value or b"", vr)
         return _joined(element)
@@ -267,7 +271,7 @@ def _joined(element: Any) -> str:
 
 
 def _encoded(asked: Dataset, tag: int) -> bytes:
-    element = asked.get_item(tag)
+    element: Any = asked.get_item(tag)
     if isinstance(element, RawDataElement):
         return element.value or b""
     only = Dataset()
@@ -276,7 +280,7 @@ def _encoded(asked: Dataset, tag: int) -> bytes:
 
 
 def _terms(identifier: Dataset) -> list[str]:
-    element = identifier.get_item(_CHARACTER_SET)
+    element: Any = identifier.get_item(_CHARACTER_SET)
     if element is None:
         return []
     text = (

@@ -19,7 +19,6 @@ from cxr_pacs.worklist.tables import item, metadata, name, station
 
 __all__ = ["Put", "StoredItem", "Worklist", "open_worklist", "stored_item"]
 
-
 # Items that a search reads at once: no transaction outlasts the sending of as many answers.
 _AT_ONCE: Final = 200
 _STEP_STATUS: Final = 0x00400020
@@ -174,6 +173,12 @@ def open_worklist(url: str) -> Worklist:
     except (OSError, ImportError, sa.exc.SQLAlchemyError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigurationError(f"database.url: cannot open the worklist: {reason}") from error
+
+
+def _in_state(elements: dict[int, Any], state: str) -> Elements:
+    status = state.encode() + b" " * (len(state) % 2)
+    steps = tuple({**step, _STEP_STATUS: status} for step in elements[STEPS])
+    return {**elements, STEPS: steps}
 
 
 def stored_item(row: Any) -> StoredItem:

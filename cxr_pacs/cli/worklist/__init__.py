@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cxr_pacs.cli.worklist import add, generate, importing, listing, remove
+from cxr_pacs.cli.worklist import add, generate, importing, listing, query, remove, serve
 
 __all__ = ["configure", "run"]
 
@@ -14,6 +14,8 @@ _COMMANDS = {
     "list": listing,
     "remove": remove,
     "generate": generate,
+    "query": query,
+    "serve": serve,
 }
 
 
