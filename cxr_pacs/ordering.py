@@ -8,7 +8,7 @@ from pydantic import Field
 
 from cxr_pacs.setting_types import Table
 
-__all__ = ["WorklistSettings"]
+__all__ = ["MppsSettings", "WorklistSettings"]
 
 
 class WorklistSettings(Table):
@@ -17,3 +17,9 @@ class WorklistSettings(Table):
     serve: bool = False
     most_answers: Annotated[int, Field(ge=0)] = 10000
     fuzzy_names: bool = False
+
+
+class MppsSettings(Table):
+    """``[mpps]``: modality performed procedure steps that modalities tell."""
+
+    serve: bool = False

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cxr_pacs import __version__
 from cxr_pacs.errors import SettingsError
-from cxr_pacs.ordering import WorklistSettings
+from cxr_pacs.ordering import MppsSettings, WorklistSettings
 from cxr_pacs.sending import (
     DESTINATION_KINDS,
     DeliverySettings,
@@ -42,6 +42,7 @@ __all__ = [
     "HeatmapSettings",
     "ModalitySettings",
     "ModelSettings",
+    "MppsSettings",
     "ObjectsSettings",
     "RetentionSettings",
     "RouteSettings",
@@ -218,6 +219,7 @@ class Settings(Table):
     commitment: CommitmentSettings = CommitmentSettings()
     modality: tuple[ModalitySettings, ...] = Field(default=(), strict=False)
     worklist: WorklistSettings = WorklistSettings()
+    mpps: MppsSettings = MppsSettings()
 
     @property
     def committing(self) -> tuple[DicomDestination, ...]:

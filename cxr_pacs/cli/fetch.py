@@ -86,7 +86,7 @@ def _fetcher(settings: Settings) -> Iterator[Fetcher]:
 
 
 def _released(settings: Settings, ledger: Ledger, queue: Queue, sop_instance_uids: tuple[str, ...]) -> None:
-    hasten_reports(ledger, queue, settings.study, sop_instance_uids, time.time())
+    hasten_reports(ledger, queue, settings, sop_instance_uids, time.time())
 
 
 def _from(fetcher: Fetcher, archive: ArchiveSettings, options: argparse.Namespace) -> int:

@@ -11,7 +11,14 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 from pydicom import Dataset, dcmread
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
 
 from cxr_pacs.dimse import ReceivedInstance, RefusedContext
 from cxr_pacs.errors import RefusedInstance, SpoolUnavailable, UnreadablePixels
@@ -19,8 +26,9 @@ from cxr_pacs.evidence import is_own_output
 from cxr_pacs.gateway.ledger import Arrival, Ledger
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.radiograph import check_inflation
+from cxr_pacs.settings import DicomSettings
 
-__all__ = ["Intake"]
+__all__ = ["Intake", "storage_classes"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +38,18 @@ CANNOT_UNDERSTAND = 0xC000
 
 # PS3.5 9.1, but for components with leading zeros, which old equipment writes and every archive files.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+
+def storage_classes(dicom: DicomSettings) -> tuple[str, ...]:
+    """SOP classes that the Storage SCP negotiates."""
+    classes = [
+        ComputedRadiographyImageStorage,
+        DigitalXRayImageStorageForPresentation,
+        SecondaryCaptureImageStorage,
+    ]
+    if dicom.accept_for_processing:
+        classes.append(DigitalXRayImageStorageForProcessing)
+    return tuple(map(str, classes))
 
 
 class Intake:

@@ -15,6 +15,7 @@ from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.gateway import commitment_ledger, owed
 from cxr_pacs.gateway.tables import delivery, instance, metadata, removed, rerun, result, study, unmade
 from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
+from cxr_pacs.worklist import tables as worklist_tables
 
 __all__ = ["Arrival", "InstanceRow", "Ledger", "MadeObject", "ResultRow", "open_ledger"]
 
@@ -82,6 +83,7 @@ class Ledger:
         with engine.begin() as connection:
             one_at_a_time(connection, "tables")
             metadata.create_all(connection)
+            worklist_tables.metadata.create_all(connection)
             for index in delivery.indexes:  # a ledger of an older version lacks them
                 connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
 

@@ -8,12 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 
-from pydicom.uid import (
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
-    SecondaryCaptureImageStorage,
-)
 from pynetdicom.association import Association
 
 from cxr_pacs import __version__, dimse
@@ -23,15 +17,16 @@ from cxr_pacs.gateway.destinations import check_credentials
 from cxr_pacs.gateway.fetch_schedule import FetchSchedule
 from cxr_pacs.gateway.fetching import Fetcher
 from cxr_pacs.gateway.forwarding import Forwarding
-from cxr_pacs.gateway.intake import Intake
+from cxr_pacs.gateway.intake import Intake, storage_classes
 from cxr_pacs.gateway.ledger import open_ledger
+from cxr_pacs.gateway.performed_steps import StepKeeper
 from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.reading import Reader
 from cxr_pacs.gateway.retention import Retention
 from cxr_pacs.gateway.routing import check_findings
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
-from cxr_pacs.gateway.study import hasten_reports
+from cxr_pacs.gateway.study import hasten_ended, hasten_reports
 from cxr_pacs.gateway.takeover import Presence, local_names
 from cxr_pacs.gateway.watermark import Watermarks
 from cxr_pacs.gateway.workflow import StudyWorkflows, Surroundings
@@ -47,7 +42,7 @@ __all__ = [
     "commitment_service",
     "offered_services",
     "open_engine",
-    "storage_classes",
+    "performed_step_service",
     "storage_service",
 ]
 
@@ -64,18 +59,6 @@ ONLY_EXECUTOR = "gateway"
 def open_engine(settings: Settings) -> Engine:
     """Load the bundle that the settings name, by path or by its name among the shipped ones."""
     return load_engine(load_bundle(bundled(settings.model.bundle)), settings.engine.device)
-
-
-def storage_classes(dicom: DicomSettings) -> tuple[str, ...]:
-    """SOP classes that the Storage SCP negotiates."""
-    classes = [
-        ComputedRadiographyImageStorage,
-        DigitalXRayImageStorageForPresentation,
-        SecondaryCaptureImageStorage,
-    ]
-    if dicom.accept_for_processing:
-        classes.append(DigitalXRayImageStorageForProcessing)
-    return tuple(map(str, classes))
 
 
 def storage_service(
@@ -98,6 +81,11 @@ def commitment_service(
     if settings.committing:
         return dimse.commitment_service(None, take_report)
     return None
+
+
+def performed_step_service(settings: Settings, steps: dimse.Steps) -> dimse.Service | None:
+    """Take performed procedure steps, where the settings say so; else None."""
+    return dimse.performed_step_service(steps) if settings.mpps.serve else None
 
 
 def offered_services(storage: dimse.Service, *others: dimse.Service | None) -> tuple[dimse.Service, ...]:
@@ -231,7 +219,7 @@ class Gateway:
         storage = storage_service(
             settings.dicom,
             intake.receive,
-            lambda uids: hasten_reports(site.ledger, site.queue, settings.study, uids, site.clock()),
+            lambda uids: hasten_reports(site.ledger, site.queue, settings, uids, site.clock()),
         )
         commitment = commitment_service(settings, provider.take_request, user.take_report)
         worklist = (
@@ -239,7 +227,14 @@ class Gateway:
             if settings.worklist.serve
             else None
         )
-        listener = self._listener(offered_services(storage, commitment, worklist), intake.refuse_contexts)
+        steps = StepKeeper(
+            Worklist(site.ledger.engine),
+            lambda *_: None,
+            lambda uids: hasten_ended(site.ledger, site.queue, settings, uids, site.clock()),
+            site.clock,
+        )
+        others = (commitment, worklist, performed_step_service(settings, steps))
+        listener = self._listener(offered_services(storage, *others), intake.refuse_contexts)
         listener.start()
         undo.callback(listener.stop, ASSOCIATION_GRACE)
         if settings.archive and settings.fetch.every:

@@ -143,7 +143,7 @@ class StudyWorkflows:
                 name, partition_worker_concurrency=COMMITMENTS_AT_ONCE, polling_interval_sec=POLL_SECONDS
             )
         self._sweep.start()
-        resettle_reports(self._ledger, self._queue, self._settings.study, self._clock())
+        resettle_reports(self._ledger, self._queue, self._settings, self._clock())
         self._deliveries.start()
         self._probes.start()
 
@@ -237,7 +237,7 @@ class StudyWorkflows:
         """Look at the study again when it can be complete; the last instance's look is the one."""
         study_id = self._ledger.instance(connection, instance_id).study_id
         lock_study(connection, study_id)  # or two that end at once see each other undecided, and nobody looks
-        delay = until_due(connection, study_id, self._settings.study, self._clock())
+        delay = until_due(connection, study_id, self._settings, self._clock())
         first = earlier_attempts(connection, instance_id) is None
         attempt = 1 if first else self._queue.attempts("report", instance_id) + 1
         self._queue.enqueue(connection, "report", instance_id, attempt, delay=delay)
@@ -245,7 +245,7 @@ class StudyWorkflows:
     def _report(self, instance_id: int, attempt: int) -> str:
         with self._ledger.begin() as connection:
             study_id = self._ledger.instance(connection, instance_id).study_id
-            delay = until_due(connection, study_id, self._settings.study, self._clock())
+            delay = until_due(connection, study_id, self._settings, self._clock())
             rows = self._ledger.study_instances(connection, study_id)
         try:
             if delay <= 0:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-__all__ = ["item", "metadata", "name", "station"]
+__all__ = [
+    "item",
+    "metadata",
+    "name",
+    "performed_instance",
+    "performed_item",
+    "performed_operation",
+    "performed_step",
+    "performed_study",
+    "station",
+]
 
 # Sorted by code point, so that all that begins alike lies together, on either database.
 _SORTED = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -46,4 +56,44 @@ name = sa.Table(
     sa.Column("item_id", sa.ForeignKey("worklist_item.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("name", _SORTED, primary_key=True),
     sa.Index("ix_worklist_name_name", "name", "item_id"),
+)
+# Modality performed procedure steps (PS3.4 F.7), as their modalities say that they are.
+performed_step = sa.Table(
+    "performed_step",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("sop_instance_uid", sa.String(64), nullable=False, unique=True),
+    sa.Column("state", sa.String(12), nullable=False),  # IN PROGRESS, COMPLETED, DISCONTINUED
+    sa.Column("source", sa.String(64), nullable=False),  # calling AE title
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("changed_at", sa.Float, nullable=False, index=True),
+    sa.Column("dataset", sa.LargeBinary, nullable=False),
+)
+# Found in its data set: the studies and the worklist items that it is of, and the instances that came of it.
+performed_study = sa.Table(
+    "performed_study",
+    metadata,
+    sa.Column("step_id", sa.ForeignKey("performed_step.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("study_instance_uid", sa.String(64), primary_key=True, index=True),
+)
+performed_item = sa.Table(
+    "performed_item",
+    metadata,
+    sa.Column("step_id", sa.ForeignKey("performed_step.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("item_id", sa.ForeignKey("worklist_item.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+performed_instance = sa.Table(
+    "performed_instance",
+    metadata,
+    sa.Column("step_id", sa.ForeignKey("performed_step.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("sop_instance_uid", sa.String(64), primary_key=True, index=True),
+    sa.Column("sop_class_uid", sa.String(64), nullable=False),
+)
+# What a modality asked for, in its order, where somebody else is to be asked for the same.
+performed_operation = sa.Table(
+    "performed_operation",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("step_id", sa.ForeignKey("performed_step.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("attributes", sa.LargeBinary, nullable=False),
 )

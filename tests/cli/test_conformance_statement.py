@@ -43,10 +43,12 @@ TRANSFER_SYNTAXES = [
 ]
 VERIFICATION = "1.2.840.10008.1.1"
 COMMITMENT = "1.2.840.10008.1.20.1"
+PROCEDURE_STEP = "1.2.840.10008.3.1.2.3.3"
 # every storage class that pynetdicom or pydicom knows, current or retired, and Verification
 ABSTRACT_SYNTAXES = sorted(
     {
         VERIFICATION,
+        PROCEDURE_STEP,
         *(str(context.abstract_syntax) for context in AllStoragePresentationContexts),
         *(uid for uid, known in KNOWN_UIDS.items() if known[1] == "SOP Class" and "Storage" in known[0]),
     }
@@ -128,10 +130,11 @@ def accepted_contexts(settings, pairs):
 
 
 def test_the_accepted_contexts_are_those_stated(make_settings, bundle):
-    settings = make_settings(dicom={"port": free_port(), "accept_for_processing": True})
+    settings = make_settings(dicom={"port": free_port(), "accept_for_processing": True}, mpps={"serve": True})
     stated = contexts(section(conformance_statement(settings, bundle), "Association acceptance (SCP)"))
     assert len(ABSTRACT_SYNTAXES) > 150
     assert len(TRANSFER_SYNTAXES) > 40
+    assert PROCEDURE_STEP in {abstract for abstract, _ in stated}
     assert (
         accepted_contexts(settings, list(itertools.product(ABSTRACT_SYNTAXES, TRANSFER_SYNTAXES))) == stated
     )

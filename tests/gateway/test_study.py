@@ -39,6 +39,7 @@ def open_studies(draw):
         source=draw(st.sampled_from(["A", "B", "C"])),
         released=draw(st.none() | seconds.map(lambda after: newest + after)),
         undecided=draw(st.booleans()),
+        ended=draw(st.booleans()),
     )
 
 
@@ -52,7 +53,9 @@ def test_the_first_of_quiet_release_and_longest_wait_decides(waiting, settings):
         assert due == latest
         return
     assert due <= waiting.newest + quiet
-    if waiting.released is None:
+    if waiting.ended:
+        assert due == min(waiting.newest, latest)
+    elif waiting.released is None:
         assert due == min(waiting.newest + quiet, latest)
     else:
         assert due == min(waiting.newest + quiet, waiting.released + settings.after_release, latest)
@@ -70,7 +73,7 @@ def test_a_newer_image_never_hastens_a_report_and_a_release_never_delays_one(wai
 
 def test_each_sender_has_its_own_quiet_period_and_a_clock_set_back_holds_nothing_up(tmp_path):
     ledger = open_ledger(f"sqlite:///{tmp_path / 'l.sqlite'}")
-    settings = StudySettings(quiet_period=5, quiet_period_of={"SLOW": 20}, longest_wait=60)
+    settings = Settings(study=StudySettings(quiet_period=5, quiet_period_of={"SLOW": 20}, longest_wait=60))
     with ledger.begin() as connection:
         for number, (source, at) in enumerate([("SLOW", 100.0), ("FAST", 103.0)]):
             row = ledger.add_arrival(
@@ -161,7 +164,7 @@ def test_the_release_of_another_association_does_not_hasten(archive, patient_set
         eventually(lambda: [row["decision"] for row in table(settings, "instance")] == ["accept"] * 2)
         eventually(lambda: len(releases(ledger)) == 1)
         with ledger.begin() as connection:
-            assert until_due(connection, 1, settings.study, time.time()) > 200
+            assert until_due(connection, 1, settings, time.time()) > 200
         open_one.release()
         eventually(lambda: len(releases(ledger)) == 2)
         archive.wait_for(lambda held: len(held) == 3, timeout=DEADLINE)

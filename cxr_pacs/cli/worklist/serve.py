@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from cxr_pacs import dimse
 from cxr_pacs.cli.worklist.opening import add_config, opened
+from cxr_pacs.gateway.performed_steps import step_service
 from cxr_pacs.gateway.worklist import local_entity, worklist_service
 from cxr_pacs.settings import load_settings
 
@@ -34,7 +35,9 @@ def run(options: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stopped.set())
     dicom = settings.dicom
     with opened(settings) as worklist:
-        services = (dimse.verification_scp(), worklist_service(worklist, settings.worklist))
+        services = [dimse.verification_scp(), worklist_service(worklist, settings.worklist)]
+        if settings.mpps.serve:
+            services.append(step_service(worklist))
         listener = dimse.Listener(local_entity(dicom), services, _refused)
         listener.start()
         try:

@@ -65,7 +65,7 @@ def conformance_statement(settings: Settings, bundle: Bundle) -> str:
                     f"preliminary and unverified. {sentence(model.intended_use)}",
                     services_overview(settings, objects),
                     "No media are written or read; nothing can be queried or retrieved here; there is no "
-                    f"worklist, procedure step or printing, and {_dicomweb(settings)}.",
+                    f"worklist or printing, and {_dicomweb(settings)}.",
                 ),
                 named("Networking", 2, networking(settings, objects)),
                 named(

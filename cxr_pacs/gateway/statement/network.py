@@ -17,10 +17,10 @@ from cxr_pacs.gateway.service import (
     ASSOCIATION_GRACE,
     commitment_service,
     offered_services,
-    storage_classes,
+    performed_step_service,
     storage_service,
 )
-from cxr_pacs.gateway.statement import commitment
+from cxr_pacs.gateway.statement import commitment, procedure_steps
 from cxr_pacs.gateway.statement.markdown import named, table
 from cxr_pacs.gateway.statement.web import web_and_folders
 from cxr_pacs.radiograph import SelectionPolicy, decodable_transfer_syntaxes
@@ -96,6 +96,7 @@ def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
             named("Association initiation (SCU)", 4, *_initiation(settings, objects)),
             named("Query and retrieve (SCU)", 4, *_retrieval(settings)),
             named("Storage commitment", 4, *commitment.paragraphs(settings)),
+            named("Modality performed procedure steps", 4, *procedure_steps.paragraphs(settings)),
             *([named("DICOMweb and files", 3, *other)] if (other := web_and_folders(settings)) else []),
             named(
                 "Network interfaces",
@@ -108,7 +109,17 @@ def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
 
 def _services(settings: Settings) -> tuple[Service, ...]:
     commitment_or_none = commitment_service(settings, lambda *_: False, lambda _: False)
-    return offered_services(_storage(settings), commitment_or_none)
+    steps = performed_step_service(settings, _NoSteps())
+    return offered_services(_storage(settings), commitment_or_none, steps)
+
+
+class _NoSteps:
+    """Stands where steps are kept: only what is negotiated is looked at."""
+
+    def create(self, *_: object) -> bool:
+        return False
+
+    change = create
 
 
 def _storage(settings: Settings) -> Service:
@@ -273,7 +284,7 @@ def _forwarded_classes(settings: Settings) -> tuple[str, ...]:
     forwards = any(
         "original" in route.objects and archives & {*route.destinations} for route in settings.route
     )
-    return storage_classes(settings.dicom) if forwards else ()
+    return intake.storage_classes(settings.dicom) if forwards else ()
 
 
 def _forwarding(settings: Settings) -> tuple[str, ...]:
