@@ -29,6 +29,8 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
+from cxr_pacs.simulator import synthetic_chest
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -41,40 +43,6 @@ _DCMTK_OPTION = {
     JPEGLossless: "+el",
     JPEGLosslessSV1: "+e1",
 }
-
-
-def synthetic_chest(rows: int, columns: int, seed: int) -> NDArray[np.float32]:
-    """A picture with the layout of a frontal chest radiograph.
-
-    Parameters
-    ----------
-    rows, columns : int
-        Size in pixels.
-    seed : int
-        Varies the anatomy a little and draws the noise.
-
-    Returns
-    -------
-    float32 ndarray, shape (rows, columns)
-        P-values in [0, 1]: 0 black (air), 1 white (bone).
-    """
-    random = np.random.default_rng(seed)
-    y = np.linspace(-1, 1, rows, dtype=np.float32)[:, None]
-    x = np.linspace(-1, 1, columns, dtype=np.float32)[None, :]
-    shift, size = random.uniform(-0.05, 0.05), random.uniform(0.9, 1.1)
-
-    def ellipse(centre: tuple[float, float], radii: tuple[float, float]) -> NDArray[np.float32]:
-        distance = ((x - centre[0] - shift) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2
-        return 1 / (1 + np.exp(np.clip(12 * (distance - 1), -60, 60)))
-
-    body = ellipse((0.0, 0.3), (0.92, 1.3))
-    lungs = ellipse((-0.42, 0.0), (0.3 * size, 0.62)) + ellipse((0.42, 0.0), (0.3 * size, 0.62))
-    heart = ellipse((0.12, 0.3), (0.3, 0.32 * size))
-    spine = np.exp(-(((x - shift) / 0.07) ** 2)) * np.ones_like(y)
-    ribs = np.clip(np.cos(22 * (y + 0.25 * x**2)), 0, 1) * lungs
-    picture = 0.62 * body - 0.46 * np.clip(lungs - heart, 0, 1) + 0.16 * spine * body + 0.08 * ribs + 0.1
-    picture = picture + random.normal(0, 0.01, (rows, columns))
-    return np.clip(picture, 0, 1).astype(np.float32)
 
 
 def make_radiograph(

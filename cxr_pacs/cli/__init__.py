@@ -18,6 +18,7 @@ from cxr_pacs.cli import (
     retry,
     serve,
     show,
+    simulate,
     status,
     why,
     worklist,
@@ -39,6 +40,7 @@ _COMMANDS = {
     "show": show,
     "conformance": conformance,
     "worklist": worklist,
+    "simulate": simulate,
 }
 
 # Exit status of a command that the site's settings or installation prevent.

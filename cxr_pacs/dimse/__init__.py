@@ -16,7 +16,7 @@ from cxr_pacs.dimse.echo import echo, verification_scp
 from cxr_pacs.dimse.mpps import Steps, create_step, performed_step_service, set_step
 from cxr_pacs.dimse.query import Query, identifier, querying, study_date_and_time, value, values
 from cxr_pacs.dimse.retrieve import SubOperations, get, move
-from cxr_pacs.dimse.storage import ReceivedInstance, storage_scp, store, store_as_received
+from cxr_pacs.dimse.storage import ReceivedInstance, storage_scp, store, store_as_received, store_dataset
 from cxr_pacs.dimse.worklist import (
     AskedWorklist,
     FoundWorklist,
@@ -57,6 +57,7 @@ __all__ = [
     "storage_scp",
     "store",
     "store_as_received",
+    "store_dataset",
     "study_date_and_time",
     "value",
     "values",

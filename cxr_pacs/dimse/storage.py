@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, FileDataset, dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import evt
@@ -37,6 +37,7 @@ __all__ = [
     "storage_scp",
     "store",
     "store_as_received",
+    "store_dataset",
 ]
 
 logger = logging.getLogger(__name__)
@@ -165,7 +166,11 @@ def store(calling_ae_title: str, peer: Peer, path: Path) -> int:
     DeliveryRefused
         As `associate`; any other failure status.
     """
-    dataset = dcmread(path)
+    return store_dataset(calling_ae_title, peer, dcmread(path))
+
+
+def store_dataset(calling_ae_title: str, peer: Peer, dataset: FileDataset) -> int:
+    """Send `dataset`, in the transfer syntax of its file meta; returns and raises as `store`."""
     context = proposed_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
     return _send(calling_ae_title, peer, context, dataset)
 
