@@ -140,7 +140,10 @@ def image_of(performance: Performance, film: Film) -> FileDataset:
     if age := _age(str(image.PatientBirthDate), performance.began.date()):
         image.PatientAge = age
     image.StudyID = scheduled.RequestedProcedureID
-    image.StudyDescription = image.SeriesDescription = performance.description
+    image.StudyDescription = performance.description
+    image.SeriesDescription = (
+        f"{film.pixels.get('BodyPartExamined', '')} {film.pixels.get('ViewPosition', '')}"
+    )
     image.SeriesNumber = image.InstanceNumber = 1
     for what in ("Study", "Series", "Acquisition", "Content", "PerformedProcedureStepStart"):
         setattr(image, f"{what}Date", f"{performance.began:%Y%m%d}")

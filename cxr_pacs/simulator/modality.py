@@ -11,7 +11,6 @@ from datetime import datetime
 from pydicom import Dataset
 
 from cxr_pacs import dimse
-from cxr_pacs.dimse.mpps import create_step, set_step
 from cxr_pacs.errors import CxrPacsError, kind_and_place
 from cxr_pacs.simulator import performed
 from cxr_pacs.simulator.asking import Wanted, scheduled
@@ -112,12 +111,12 @@ class Modality:
         if self._servers.performed is not None:
             with done.at(Step.IN_PROGRESS):
                 attributes = performed.begun(performance)
-                create_step(self.ae_title, self._servers.performed, performance.step_uid, attributes)
+                dimse.create_step(self.ae_title, self._servers.performed, performance.step_uid, attributes)
 
     def _set(self, performance: Performance, attributes: Dataset, done: _Course) -> None:
         if self._servers.performed is not None:
             with done.at(Step.FINAL):
-                set_step(self.ae_title, self._servers.performed, performance.step_uid, attributes)
+                dimse.set_step(self.ae_title, self._servers.performed, performance.step_uid, attributes)
 
     def _commit(self, performance: Performance, done: _Course) -> Awaited | None:
         """Ask for commitment and complete the step; the report, where it may come later."""

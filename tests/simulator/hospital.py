@@ -1,4 +1,4 @@
-"""A hospital in one application entity, by pynetdicom alone: worklist, performed steps, archive, commitment."""
+"""A hospital as one application entity, by pynetdicom alone: worklist, steps, archive, commitment."""
 
 from __future__ import annotations
 

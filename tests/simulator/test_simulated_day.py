@@ -12,7 +12,17 @@ from peers import free_port
 from worklist_items import worklist_dataset
 
 from cxr_pacs.dimse import Peer
-from cxr_pacs.simulator import Commitments, Modality, Outcome, Plan, Servers, Step, Wanted, play, synthetic_film
+from cxr_pacs.simulator import (
+    Commitments,
+    Modality,
+    Outcome,
+    Plan,
+    Servers,
+    Step,
+    Wanted,
+    play,
+    synthetic_film,
+)
 from cxr_pacs.simulator.day import is_broken_off
 from cxr_pacs.simulator.summary import percentile
 
@@ -56,9 +66,11 @@ def test_every_item_is_examined_and_committed():
 
 def test_a_report_on_an_association_of_its_own():
     port = free_port()
-    with Hospital(_items(2), told_at={"ROOM1": port}) as hospital:
-        with Commitments("ROOM1", _peer(hospital), port, 10.0) as commitments:
-            summary = play([_modality(hospital, commitments=commitments)], _FILMS, Plan())
+    with (
+        Hospital(_items(2), told_at={"ROOM1": port}) as hospital,
+        Commitments("ROOM1", _peer(hospital), port, 10.0) as commitments,
+    ):
+        summary = play([_modality(hospital, commitments=commitments)], _FILMS, Plan())
     assert _counts(summary) == (2, 0, 0)
     assert summary.latencies[Step.COMMITMENT].count == 2
     assert hospital.answers == [0x0000] * 2

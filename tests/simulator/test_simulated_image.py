@@ -49,9 +49,14 @@ def test_it_has_the_identity_and_the_order_of_the_item():
     image = image_of(performance, synthetic_film())
     ordered = performance.item.dataset
     for keyword in (
-        "PatientName PatientID PatientBirthDate PatientSex StudyInstanceUID AccessionNumber"
-        " ReferringPhysicianName"
-    ).split():
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyInstanceUID",
+        "AccessionNumber",
+        "ReferringPhysicianName",
+    ):
         assert image[keyword].value == ordered[keyword].value, keyword
     request = image.RequestAttributesSequence[0]
     assert request.ScheduledProcedureStepID == "SA7"

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 
-from cxr_pacs.cli.peers import ae_title, peer
+from cxr_pacs.cli.addresses import peer
 from cxr_pacs.dimse import Peer
 from cxr_pacs.simulator import (
     Commitments,
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument(
         "--station",
-        type=ae_title,
+        type=_title,
         action="append",
         metavar="AE",
         help="one modality with this AE title and the items scheduled for it; may be repeated. "
@@ -125,6 +125,10 @@ def _servers(options: argparse.Namespace) -> Servers:
 
 def _peer_or_none(text: str) -> Peer | str:
     return "" if text == "none" else peer(text)
+
+
+def _title(text: str) -> str:
+    return peer(f"{text}@localhost:104").ae_title
 
 
 def _days(text: str) -> str:
