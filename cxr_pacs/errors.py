@@ -23,7 +23,8 @@
     └── TransientError           trying later can help
         ├── SpoolUnavailable         the disk did not take the bytes
         │   └── SpoolFull                it is above its watermark: nothing was tried
-        └── DestinationUnavailable   no association, a time-out, or A7xx
+        ├── DestinationUnavailable   no association, a time-out, or A7xx
+        └── WorklistSilent           the worklist that knows an image's order did not answer
 
 No message of these may hold patient identity: they reach log lines and the ledger. Of an error that nobody
 foresaw, only `kind_and_place` may.
@@ -56,6 +57,7 @@ __all__ = [
     "TransientError",
     "UnreadableMedium",
     "UnreadablePixels",
+    "WorklistSilent",
     "kind_and_place",
 ]
 
@@ -205,6 +207,22 @@ class SpoolFull(SpoolUnavailable):
 
 class DestinationUnavailable(TransientError):
     """A destination could not be reached, timed out, or answered A7xx."""
+
+
+class WorklistSilent(TransientError):
+    """The worklist that knows an image's order did not answer.
+
+    Parameters
+    ----------
+    reason : str
+        One sentence, free of patient identity.
+    patience_left : float
+        Seconds after which the image goes on without.
+    """
+
+    def __init__(self, reason: str, *, patience_left: float) -> None:
+        super().__init__(reason)
+        self.patience_left = patience_left
 
 
 def kind_and_place(error: Exception) -> str:

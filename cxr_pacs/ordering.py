@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cxr_pacs.setting_types import Table
+from cxr_pacs.setting_types import AETitle, Port, Seconds, Table
 
-__all__ = ["MppsSettings", "WorklistSettings"]
+__all__ = ["MppsSettings", "OrderCheckSettings", "WorklistSettings"]
+
+
+class OrderCheckSettings(Table):
+    """``[order_check]``: the worklist with which arriving images are compared."""
+
+    worklist: Literal["none", "own", "remote"] = "none"
+    ae_title: AETitle = "WORKLIST"
+    host: str = "127.0.0.1"
+    port: Port = 104
+    patience: Seconds = 60.0
 
 
 class WorklistSettings(Table):

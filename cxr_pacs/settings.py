@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cxr_pacs import __version__
 from cxr_pacs.errors import SettingsError
-from cxr_pacs.ordering import MppsSettings, WorklistSettings
+from cxr_pacs.ordering import MppsSettings, OrderCheckSettings, WorklistSettings
 from cxr_pacs.sending import (
     DESTINATION_KINDS,
     DeliverySettings,
@@ -44,6 +44,7 @@ __all__ = [
     "ModelSettings",
     "MppsSettings",
     "ObjectsSettings",
+    "OrderCheckSettings",
     "RetentionSettings",
     "RouteSettings",
     "Settings",
@@ -220,6 +221,7 @@ class Settings(Table):
     modality: tuple[ModalitySettings, ...] = Field(default=(), strict=False)
     worklist: WorklistSettings = WorklistSettings()
     mpps: MppsSettings = MppsSettings()
+    order_check: OrderCheckSettings = OrderCheckSettings()
 
     @property
     def committing(self) -> tuple[DicomDestination, ...]:

@@ -25,7 +25,13 @@ from cxr_pacs.evidence.provenance import (
     common_modules,
     settle_character_set,
 )
-from cxr_pacs.evidence.source import ReadInstance, ReportedStudy, referenced_requests, references
+from cxr_pacs.evidence.source import (
+    ReadInstance,
+    ReportedStudy,
+    orders_of,
+    referenced_requests,
+    references,
+)
 from cxr_pacs.evidence.words import Language
 from cxr_pacs.inference.findings import ClassScore
 
@@ -94,7 +100,7 @@ def key_objects(study: ReportedStudy, predecessors: Sequence[Dataset], stamp: St
     )
     dataset.ReferencedPerformedProcedureStepSequence = []
     dataset.CurrentRequestedProcedureEvidenceSequence = references([*headers, *pictures, study.document])
-    if requests := referenced_requests(lead):
+    if requests := referenced_requests(lead, orders_of(selected)):
         dataset.ReferencedRequestSequence = requests
     dataset.update(_content(picked, [*headers, *pictures], study, stamp.language))
     separate(dataset)

@@ -33,6 +33,7 @@ from cxr_pacs.evidence.source import (
     ReadInstance,
     ReportedStudy,
     image_reference,
+    orders_of,
     referenced_requests,
     references,
 )
@@ -105,7 +106,7 @@ def plain_report(study: ReportedStudy, predecessors: Sequence[Dataset], stamp: S
     dataset.CurrentRequestedProcedureEvidenceSequence = references(
         [*headers, *study.heatmaps, study.document]
     )
-    if requests := referenced_requests(lead):
+    if requests := referenced_requests(lead, orders_of(study.read)):
         dataset.ReferencedRequestSequence = requests
     if predecessors:
         dataset.PredecessorDocumentsSequence = references(predecessors)

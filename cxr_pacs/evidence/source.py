@@ -8,8 +8,9 @@ are copied as they are, even when too long: a shortened identifier is another pa
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ __all__ = [
     "ReadInstance",
     "ReportedStudy",
     "image_reference",
+    "order_digests",
+    "orders_of",
     "patient_and_study",
     "referenced_requests",
     "references",
@@ -56,6 +59,9 @@ _REQUEST: Final = (
     "RequestedProcedureID",
     "RequestedProcedureDescription",
 )
+_REQUEST_CODES: Final = "RequestedProcedureCodeSequence"
+# What tells one request from another.
+_OF_ONE_REQUEST: Final = _REQUEST[:-1]
 
 _OFFSET: Final = re.compile(r"([+-])(0[0-9]|1[0-4])([0-5][0-9])")
 
@@ -72,6 +78,9 @@ class ReadInstance:
         All scores of the model.
     quality : tuple of str
         Remarks on the image, one short sentence each, free of patient identity.
+    order : Dataset or None
+        What is known of the request beside the header, as attributes of PS3.3 C.17.2; it must not contradict
+        the header.
 
     Raises
     ------
@@ -82,6 +91,7 @@ class ReadInstance:
     header: Dataset
     findings: Findings
     quality: tuple[str, ...] = ()
+    order: Dataset | None = None
 
     @property
     def classes(self) -> tuple[ClassScore | Withheld, ...]:
@@ -156,27 +166,55 @@ def timezone(header: Dataset) -> dt.timezone | None:
     return dt.timezone(-offset if match[1] == "-" else offset)
 
 
-def referenced_requests(header: Dataset) -> list[Dataset]:
-    """Items for Referenced Request Sequence (PS3.3 C.17.2), from the source's requests, where it has some."""
+def orders_of(read: Iterable[ReadInstance]) -> list[Dataset]:
+    """Give each order of the images once, in their order."""
+    orders: list[Dataset] = []
+    for instance in read:
+        if instance.order is not None and instance.order not in orders:
+            orders.append(instance.order)
+    return orders
+
+
+def order_digests(orders: Iterable[Dataset]) -> list[str]:
+    """SHA-256 of each order: they are among what a document is made of, and so of what makes its UID."""
+    return [hashlib.sha256(order.to_json().encode()).hexdigest() for order in orders]
+
+
+def referenced_requests(header: Dataset, orders: Sequence[Dataset] = ()) -> list[Dataset]:
+    """Items for Referenced Request Sequence (PS3.3 C.17.2); none where nothing is known of any request.
+
+    The source's own requests come first. An order fills in what the request that it belongs to leaves empty;
+    one that belongs to none of them is a request of its own.
+    """
     terms = terms_of(header)
     study, accession = required_uid(header, "StudyInstanceUID"), single(header, "AccessionNumber")
-    requests = []
-    for source in [
-        *items(header, "ReferencedRequestSequence"),
-        *items(header, "RequestAttributesSequence"),
-    ]:
-        procedures = _codes(source, "RequestedProcedureCodeSequence", terms)
-        texts = {keyword: single(source, keyword, terms) for keyword in _REQUEST}
-        texts["AccessionNumber"] = texts["AccessionNumber"] or accession
-        requests.append(
-            _item(
-                StudyInstanceUID=study,
-                ReferencedStudySequence=[],
-                RequestedProcedureCodeSequence=[codes.item(code) for code in procedures],
-                **texts,
-            )
-        )
-    return requests
+    requests = [
+        _request(source, terms, accession)
+        for source in [
+            *items(header, "ReferencedRequestSequence"),
+            *items(header, "RequestAttributesSequence"),
+        ]
+    ]
+    for order in orders:
+        ordered = _request(order, terms_of(order), accession)
+        same = next((request for request in requests if _may_be_one(request, ordered)), None)
+        if same is None:
+            requests.append(ordered)
+        else:
+            same.update({keyword: same[keyword] or value for keyword, value in ordered.items()})
+    return [_item(StudyInstanceUID=study, ReferencedStudySequence=[], **request) for request in requests]
+
+
+def _request(source: Dataset, terms: Sequence[str], accession: str) -> dict[str, Any]:
+    texts = {keyword: single(source, keyword, terms) for keyword in _REQUEST}
+    texts["AccessionNumber"] = texts["AccessionNumber"] or accession
+    return {**texts, _REQUEST_CODES: [codes.item(code) for code in _codes(source, _REQUEST_CODES, terms)]}
+
+
+def _may_be_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(
+        one[keyword] == other[keyword] for keyword in _OF_ONE_REQUEST if one[keyword] and other[keyword]
+    )
 
 
 def reported_procedures(header: Dataset) -> list[Code]:
@@ -186,7 +224,7 @@ def reported_procedures(header: Dataset) -> list[Code]:
     requested = [
         code
         for request in items(header, "RequestAttributesSequence")
-        for code in _codes(request, "RequestedProcedureCodeSequence", terms)
+        for code in _codes(request, _REQUEST_CODES, terms)
     ]
     return list(dict.fromkeys(performed or requested))
 

@@ -28,6 +28,8 @@ from cxr_pacs.evidence.secondary_capture import heatmap_uid
 from cxr_pacs.evidence.source import (
     ReadInstance,
     image_reference,
+    order_digests,
+    orders_of,
     referenced_requests,
     references,
     reported_procedures,
@@ -86,14 +88,14 @@ def report(
     _require_one_patient(headers)
 
     lead = headers[0]
-    dataset = common_modules(lead, _output(headers, predecessors, model, stamp), model, stamp)
+    dataset = common_modules(lead, _output(read, predecessors, model, stamp), model, stamp)
     dataset.CompletionFlag = "COMPLETE"
     dataset.PreliminaryFlag = "PRELIMINARY"
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.PerformedProcedureCodeSequence = []
     dataset.ReferencedPerformedProcedureStepSequence = []
     dataset.CurrentRequestedProcedureEvidenceSequence = evidence
-    if requests := referenced_requests(lead):
+    if requests := referenced_requests(lead, orders_of(read)):
         dataset.ReferencedRequestSequence = requests
     if predecessors:
         dataset.PredecessorDocumentsSequence = references(predecessors)
@@ -113,9 +115,11 @@ def _require_one_patient(headers: Sequence[Dataset]) -> None:
 
 
 def _output(
-    headers: Sequence[Dataset], predecessors: Sequence[Dataset], model: ModelIdentity, stamp: Stamp
+    read: Sequence[ReadInstance], predecessors: Sequence[Dataset], model: ModelIdentity, stamp: Stamp
 ) -> Output:
-    made_of = [required_uid(one, "SOPInstanceUID") for one in (*headers, *predecessors)]
+    headers = [instance.header for instance in read]
+    made_of: list[str] = [required_uid(one, "SOPInstanceUID") for one in (*headers, *predecessors)]
+    made_of += order_digests(orders_of(read))
     study = required_uid(headers[0], "StudyInstanceUID")
     return Output(
         sop_class_uid=Comprehensive3DSRStorage,

@@ -79,7 +79,13 @@ class Writer:
         self._reader = reader
         self._spool = spool
 
-    def write(self, rows: Sequence[InstanceRow], results: Sequence[ResultRow], made_at: float) -> Documents:
+    def write(
+        self,
+        rows: Sequence[InstanceRow],
+        orders: Mapping[int, str],
+        results: Sequence[ResultRow],
+        made_at: float,
+    ) -> Documents:
         """Report the images `rows`, and name what the report replaces.
 
         That is the newest report of each of the images. Where one report is the newest of them all and of no
@@ -90,6 +96,8 @@ class Writer:
         ----------
         rows : sequence of InstanceRow
             With findings, all of one model.
+        orders : mapping of int to str
+            What `order_files` gave for them.
         results : sequence of ResultRow
             Every object of the study that is still good, oldest first.
         made_at : float
@@ -101,7 +109,7 @@ class Writer:
             The report cannot be built, or would not be conformant.
         """
         sources = {row.id for row in rows}
-        instances = tuple(self._instance(row) for row in rows)
+        instances = tuple(self._instance(row, orders.get(row.id)) for row in rows)
         pictures = [r for r in results if r.kind == "SC" and r.instance_id in sources]
         heatmaps = tuple(dcmread(self._spool.path(r.file), stop_before_pixels=True) for r in pictures)
         last = newest(results, "SR", sources)
@@ -122,11 +130,14 @@ class Writer:
         beside = self._reader.beside_report(study, replaced, made_at)
         return Documents(report=report, beside=beside, unchanged=again)
 
-    def _instance(self, row: InstanceRow) -> ReadInstance:
+    def _instance(self, row: InstanceRow, order_file: str | None) -> ReadInstance:
         if row.findings is None:
             raise ValueError(f"instance {row.id} has no findings")
         header = dcmread(self._spool.path(row.file), stop_before_pixels=True)
-        return ReadInstance(header=header, findings=row.findings, quality=row.quality)
+        order = None
+        if order_file is not None:
+            order = Dataset.from_json(self._spool.path(order_file).read_text(encoding="utf-8"))
+        return ReadInstance(header=header, findings=row.findings, quality=row.quality, order=order)
 
     def _read(self, replaced: Iterable[ResultRow]) -> tuple[Dataset, ...]:
         """Read what is replaced; an object that is no longer kept cannot be named."""

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from cxr_pacs.errors import NothingToShow
 from cxr_pacs.gateway.commitment_standing import commitment_story, uncommitted
+from cxr_pacs.gateway.order_check import order_story
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.rerun import superseded_results
 from cxr_pacs.gateway.tables import earlier_reading, instance, removed, rerun, result, study, unmade
@@ -106,6 +107,7 @@ def study_history(connection: sa.Connection, uid: str) -> History:
         study_instance_uid=row.study_instance_uid,
         events=(
             *map(_came, instances),
+            *(Event(at=at, sentence=said) for at, said in order_story(connection, row.id)),
             *map(_said_before, earlier),
             *map(_asked, reruns),
             *(_made(one, past) for one in results),

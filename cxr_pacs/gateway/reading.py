@@ -17,7 +17,7 @@ from cxr_pacs.inference import Analysis, Engine, Findings, Patient, located, wit
 from cxr_pacs.radiograph import Decision, Geometry, Outcome, Radiograph, SelectionPolicy
 from cxr_pacs.settings import Settings
 
-__all__ = ["Beside", "Reader", "Reading"]
+__all__ = ["Beside", "OpenedFile", "Reader", "Reading"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,22 @@ class Beside:
 
 
 _NOTHING = Beside()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedFile:
+    """One file, before anything is made of it.
+
+    Attributes
+    ----------
+    decision : Decision
+        Accept, skip or hold; with the rung of the ladder and one sentence.
+    dataset : Dataset or None
+        None when the file is not DICOM.
+    """
+
+    decision: Decision
+    dataset: Dataset | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,41 +110,49 @@ class Reader:
         self._engine = engine
 
     def read(self, path: Path, made_at: float) -> Reading:
-        """Take one file through radiograph, inference and evidence.
+        """Take one file through radiograph, inference and evidence: `open`, then `analyse`."""
+        return self.analyse(self.open(path), made_at)
 
-        Parameters
-        ----------
-        path : Path
-            A file, DICOM or not.
-        made_at : float
-            Seconds since the epoch; pinned as the content time of the heatmap.
-
-        Raises
-        ------
-        OSError
-            The file cannot be read at all.
-        """
+    def open(self, path: Path) -> OpenedFile:
+        """Decide on one file, DICOM or not; OSError when it cannot be read at all."""
         try:
             dataset = dcmread(path)
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001  pydicom raises anything for bytes that are not DICOM
-            return Reading(
-                decision=_skip("file", f"The file is not a readable DICOM file ({type(error).__name__}).")
-            )
-        reading = self._read_dataset(dataset, made_at)
+            sentence = f"The file is not a readable DICOM file ({type(error).__name__})."
+            return OpenedFile(decision=_skip("file", sentence))
+        if evidence.is_own_output(dataset):
+            sentence = "This object was made by this software; it is not read again."
+            return OpenedFile(decision=_skip("own-output", sentence), dataset=dataset)
+        decision = radiograph.decide(radiograph.read_header(dataset), self._policy)
+        return OpenedFile(decision=decision, dataset=dataset)
+
+    def analyse(self, opened: OpenedFile, made_at: float) -> Reading:
+        """Take a file, if it is accepted, through inference and evidence.
+
+        Parameters
+        ----------
+        opened : OpenedFile
+            Its data set is without its pixels afterwards.
+        made_at : float
+            Seconds since the epoch; pinned as the content time of the heatmap.
+        """
+        dataset, decision = opened.dataset, opened.decision
+        if dataset is None:
+            return Reading(decision=decision)
+        accepted = decision.outcome is Outcome.ACCEPT
+        reading = (
+            self._read_dataset(dataset, decision, made_at)
+            if accepted
+            else Reading(decision=decision, header=dataset)
+        )
         # The header goes on, and many wait for their report at once: not with their pixels.
         dataset.pop("PixelData", None)
         return reading
 
-    def _read_dataset(self, dataset: Dataset, made_at: float) -> Reading:
-        if evidence.is_own_output(dataset):
-            sentence = "This object was made by this software; it is not read again."
-            return Reading(decision=_skip("own-output", sentence), header=dataset)
+    def _read_dataset(self, dataset: Dataset, decision: Decision, made_at: float) -> Reading:
         facts = radiograph.read_header(dataset)
-        decision = radiograph.decide(facts, self._policy)
-        if decision.outcome is not Outcome.ACCEPT:
-            return Reading(decision=decision, header=dataset)
         try:
             image = radiograph.read_radiograph(dataset)
             part, geometry = radiograph.valid_part(image)

@@ -31,6 +31,7 @@ __all__ = [
     "earlier_attempts",
     "lock_study",
     "outcome",
+    "put_back",
     "reading_time",
     "set_superseded",
     "superseded_results",
@@ -96,7 +97,21 @@ def ask_again(
             "changed: its images can be read anew only once the gateway has forgotten the study "
             "(retention.rows_days) and gets it again"
         )
-    for row in due:
+    connection.execute(sa.update(study).where(study.c.id == study_id).values(problem=None))
+    connection.execute(sa.delete(unmade).where(unmade.c.study_id == study_id))
+    return put_back(connection, queue, due, spool, now), len(due)
+
+
+def put_back(connection: sa.Connection, queue: Queue, rows: Sequence[_Row], spool: Path, now: float) -> int:
+    """Have instances of one study read again, and record that it was asked for; id of the request.
+
+    Raises
+    ------
+    CannotReadAgain
+        The original of one is not kept any more.
+    """
+    study_id = rows[0].study_id
+    for row in rows:
         if row.file is None or not (spool / row.file).is_file():
             raise CannotReadAgain(
                 f"the original of instance {row.sop_instance_uid} is no longer in the spool, and nothing was "
@@ -106,12 +121,10 @@ def ask_again(
     of_study = sa.select(sa.func.max(result.c.id)).where(result.c.study_id == study_id)
     last_result = connection.execute(of_study).scalar() or 0
     request = sa.insert(rerun).values(study_id=study_id, asked_at=now, last_result=last_result)
-    rerun_id = connection.execute(request.returning(rerun.c.id)).scalar_one()
-    connection.execute(sa.update(study).where(study.c.id == study_id).values(problem=None))
-    connection.execute(sa.delete(unmade).where(unmade.c.study_id == study_id))
-    for row in due:
+    rerun_id: int = connection.execute(request.returning(rerun.c.id)).scalar_one()
+    for row in rows:
         _put_back(connection, queue, rerun_id, row)
-    return rerun_id, len(due)
+    return rerun_id
 
 
 def _due(rows: Sequence[_Row]) -> list[_Row]:

@@ -29,6 +29,7 @@ from cxr_pacs.gateway.tables import (
     commitment_transaction,
     instance,
     metadata,
+    order_check,
     removed,
     requested_object,
     rerun,
@@ -50,6 +51,9 @@ _AT_ONCE: Final = 200
 _NAMED = sa.union_all(
     sa.select(instance.c.study_id, instance.c.file).where(instance.c.file.is_not(None)),
     sa.select(result.c.study_id, result.c.file),
+    sa.select(instance.c.study_id, order_check.c.file).where(
+        order_check.c.instance_id == instance.c.id, order_check.c.file.is_not(None)
+    ),
 ).subquery()
 _UNMARKED = sa.select(_NAMED).where(_NAMED.c.file.not_in(sa.select(removed.c.file))).subquery()
 _COMMITMENTS = sa.select(commitment_transaction.c.study_id).join(
@@ -214,6 +218,7 @@ def _kept(connection: sa.Connection, files: Sequence[str]) -> set[str]:
     named = sa.union_all(
         sa.select(instance.c.file).where(instance.c.digest.in_(names)),
         sa.select(result.c.file).where(result.c.sop_instance_uid.in_(names)),
+        sa.select(order_check.c.file).where(order_check.c.file.in_(files)),
     )
     marked = sa.select(removed.c.file).where(removed.c.file.in_(files))
     kept = set(connection.execute(named).scalars()) | set(filter(Spool.is_original, files))

@@ -8,6 +8,7 @@
       incoming/NAME/  being written by the process that holds NAME.lock; swept when that lock is taken
       originals/ab/   received files, named by the SHA-256 of their data set
       results/ab/     our objects, named by their SOP Instance UID
+      orders/ab/      what the worklist said of the request of an image, in DICOM JSON (PS3.18 F)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +28,8 @@ from cxr_pacs.errors import ConfigurationError, SpoolUnavailable
 __all__ = ["Spool", "sync"]
 
 logger = logging.getLogger(__name__)
+
+_KEPT = ("originals", "results", "orders")
 
 
 class Spool:
@@ -41,7 +45,7 @@ class Spool:
         self.root = root.absolute()
         self._incoming = self.root / "incoming"
         try:
-            for folder in (self.root, self._incoming, self.root / "originals", self.root / "results"):
+            for folder in (self.root, self._incoming, *(self.root / name for name in _KEPT)):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"spool.path: cannot make {self.root}: {error.strerror}") from error
@@ -110,18 +114,23 @@ class Spool:
         """
         return self._keep(_result(sop_instance_uid), part10)
 
+    def keep_order(self, document: bytes) -> str:
+        """Store what an order says, under a name of its own; returns its path relative to the spool."""
+        name = uuid.uuid4().hex
+        return self._keep(f"orders/{name[:2]}/{name}.json", document)
+
     @staticmethod
     def is_original(relative: str) -> bool:
         """Whether `keep_original` gave this path."""
         return relative.startswith("originals/")
 
     def path(self, relative: str) -> Path:
-        """Where the file that `keep_original` or `keep_result` named lies."""
+        """Where the file that one of the `keep_` methods named lies."""
         return self.root / relative
 
     def folders(self) -> Iterator[tuple[str, ...]]:
         """List every file that is kept or being written, folder by folder, relative to the spool."""
-        for folder in ("incoming", "originals", "results"):
+        for folder in ("incoming", *_KEPT):
             for inner in sorted(path for path in (self.root / folder).iterdir() if path.is_dir()):
                 files = sorted(path for path in inner.iterdir() if path.is_file())
                 yield tuple(str(path.relative_to(self.root)) for path in files)

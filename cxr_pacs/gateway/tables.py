@@ -16,6 +16,8 @@ __all__ = [
     "instance",
     "made",
     "metadata",
+    "order_check",
+    "order_release",
     "released",
     "removed",
     "requested_object",
@@ -233,5 +235,22 @@ made = sa.Table(
     "made",
     metadata,
     sa.Column("sop_instance_uid", sa.String(64), primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+)
+# What came of comparing an image with its order in the worklist.
+order_check = sa.Table(
+    "order_check",
+    metadata,
+    sa.Column("instance_id", sa.ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("outcome", sa.String(8)),  # none while the worklist does not answer, and is asked again
+    sa.Column("differs", sa.JSON),  # keywords of attributes
+    sa.Column("at", sa.Float, nullable=False),  # when that came out, or the worklist was first asked in vain
+    sa.Column("file", sa.Text),  # in the spool: what the order says of the request
+)
+# An image that contradicts its order, and that an administrator says is right.
+order_release = sa.Table(
+    "order_release",
+    metadata,
+    sa.Column("instance_id", sa.ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
 )

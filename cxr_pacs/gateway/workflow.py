@@ -17,14 +17,15 @@ from __future__ import annotations
 import functools
 import io
 import logging
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSPortableJSONSerializer
 from pydicom import FileDataset
 
-from cxr_pacs.errors import EvidenceError, TransientError, kind_and_place
+from cxr_pacs.errors import EvidenceError, TransientError, WorklistSilent, kind_and_place
 from cxr_pacs.gateway import commitment_ledger, owed
 from cxr_pacs.gateway.commitment import CommitmentUser
 from cxr_pacs.gateway.commitment_provider import CommitmentProvider
@@ -33,9 +34,10 @@ from cxr_pacs.gateway.documents import KINDS, Writer
 from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.ledger import InstanceRow, MadeObject
 from cxr_pacs.gateway.made import first_made, record_made
+from cxr_pacs.gateway.order_check import Checked, OrderChecks, order_files, record_check
 from cxr_pacs.gateway.probing import Probes
 from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, FATAL_DISPATCHES
-from cxr_pacs.gateway.reading import Reader
+from cxr_pacs.gateway.reading import OpenedFile, Reader
 from cxr_pacs.gateway.rerun import (
     close_reruns,
     earlier_attempts,
@@ -49,6 +51,7 @@ from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.study import resettle_reports, until_due
 from cxr_pacs.gateway.sweep import Sweep
 from cxr_pacs.gateway.trials import ANALYSES_AT_ONCE, FATAL_TRIALS, Trials
+from cxr_pacs.radiograph import Outcome
 
 __all__ = ["StudyWorkflows", "Surroundings"]
 
@@ -97,6 +100,7 @@ class StudyWorkflows:
         self._at_work: set[str] = set()
         self._sweep = Sweep(site, self._executor, lambda: frozenset(self._at_work))
         self._routes = Routes(site.settings)
+        self._order_checks = OrderChecks(site)
         self._commitment = around.commitment
         self._commitment_provider = around.commitment_provider
         self._deliveries = Deliveries(site, self._commitment.owe)
@@ -176,6 +180,7 @@ class StudyWorkflows:
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the instance is not lost
             where = kind_and_place(error)
             passing = isinstance(error, (TransientError, OSError, sa.exc.SQLAlchemyError))
+            longest = error.patience_left if isinstance(error, WorklistSilent) else math.inf
         logger.error("analysis of instance %d, attempt %d: %s", instance_id, attempt, where)
         with self._ledger.begin() as connection:
             tried = attempt - (earlier_attempts(connection, instance_id) or 0)
@@ -183,7 +188,7 @@ class StudyWorkflows:
             return self._hold(instance_id, f"The analysis failed {tried} times: {where}.")
         with self._ledger.begin() as connection:
             self._trials.end(connection, instance_id)
-            delay = backoff(self._settings.delivery, tried)
+            delay = min(backoff(self._settings.delivery, tried), longest)
             self._queue.enqueue(connection, "analyse", instance_id, attempt + 1, delay=delay)
         return "again"
 
@@ -200,7 +205,8 @@ class StudyWorkflows:
         instance_id = row.id
         with self._ledger.begin() as connection:
             made_at = reading_time(connection, [row])
-        reading = self._reader.read(self._spool.path(row.file), made_at)
+        opened, checked = self._open(row)
+        reading = self._reader.analyse(opened, made_at)
         if (earlier := self._first_made(reading.pictures)) is not None:
             made_at = earlier
             reading = self._reader.read(self._spool.path(row.file), made_at)
@@ -218,6 +224,7 @@ class StudyWorkflows:
             if first and reading.findings is not None:
                 self._ledger.add_findings(connection, instance_id, reading.findings, reading.quality)
             if first:
+                record_check(connection, instance_id, checked.comparison, checked.file, self._clock())
                 for one in made:
                     self._ledger.add_result(connection, one)
                 uids = [one.sop_instance_uid for one in made]
@@ -230,6 +237,14 @@ class StudyWorkflows:
             logger.warning("instance %d: left out: %s", instance_id, reason)
         logger.info("instance %d: %s (%s) %s", instance_id, decision.outcome, decision.rung, decision.reason)
         return decision.outcome.value
+
+    def _open(self, row: InstanceRow) -> tuple[OpenedFile, Checked]:
+        """Open the file of an instance; what contradicts its order is held, whatever it shows."""
+        opened = self._reader.open(self._spool.path(row.file))
+        if opened.dataset is None or opened.decision.outcome is not Outcome.ACCEPT:
+            return opened, Checked()
+        checked = self._order_checks.check(row.id, opened.dataset)
+        return replace(opened, decision=checked.objection or opened.decision), checked
 
     # -- report --
 
@@ -280,10 +295,11 @@ class StudyWorkflows:
             past = superseded_results(connection, study_id)
             results = [r for r in self._ledger.study_results(connection, study_id) if r.id not in past]
             made_at = reading_time(connection, rows)
-        documents = self._writer.write(rows, results, made_at)
+            orders = order_files(connection, sources)
+        documents = self._writer.write(rows, orders, results, made_at)
         if (earlier := self._first_made(documents.every)) is not None:
             made_at = earlier
-            documents = self._writer.write(rows, results, made_at)
+            documents = self._writer.write(rows, orders, results, made_at)
         made = [self._keep(one, study_id, sources=sources) for one in documents.every]
         # Pictures that an earlier report came with are on their way.
         since = documents.unchanged.id if documents.unchanged else 0
@@ -294,7 +310,7 @@ class StudyWorkflows:
         with self._ledger.begin() as connection:
             lock_study(connection, study_id)
             now = {row.id: row for row in self._ledger.study_instances(connection, study_id)}
-            if any(now.get(row.id) != row for row in rows):
+            if any(now.get(row.id) != row for row in rows) or order_files(connection, sources) != orders:
                 return  # reported or read again meanwhile; who did that looks after the study
             self._ledger.set_reported(connection, sources)
             self._ledger.add_unmade(connection, study_id, None, documents.beside.left_out)

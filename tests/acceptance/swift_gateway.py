@@ -19,7 +19,7 @@ from bright_engine import BrightEngine
 from pydicom import dcmread
 
 from cxr_pacs.cli import main, serve
-from cxr_pacs.gateway.reading import Reader, Reading
+from cxr_pacs.gateway.reading import OpenedFile, Reader
 
 VERSION, SECONDS, HOLD = "SWIFT_VERSION", "SWIFT_SECONDS", "SWIFT_HOLD"
 POISON, HELD = "POISON", "HELD"
@@ -27,14 +27,14 @@ COMMAND = (sys.executable, __file__)
 
 
 class _MortalReader(Reader):
-    def read(self, path: Path, made_at: float) -> Reading:
+    def open(self, path: Path) -> OpenedFile:
         time.sleep(float(os.environ.get(SECONDS, "0.2")))  # in the company of another one
         patient = str(dcmread(path, stop_before_pixels=True).PatientID)
         if patient == POISON:
             os.kill(os.getpid(), signal.SIGKILL)
         while patient.startswith(HELD) and Path(os.environ.get(HOLD, "")).is_file():
             time.sleep(0.05)
-        return super().read(path, made_at)
+        return super().open(path)
 
 
 def _pretend(version: str) -> None:
