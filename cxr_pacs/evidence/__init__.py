@@ -14,7 +14,7 @@ from cxr_pacs.evidence.plain_report import plain_report
 from cxr_pacs.evidence.presentation_state import presentation_state
 from cxr_pacs.evidence.secondary_capture import HeatmapStyle, heatmap, heatmap_without_text
 from cxr_pacs.evidence.segmentation import segmentation
-from cxr_pacs.evidence.source import ReadInstance, ReportedStudy
+from cxr_pacs.evidence.source import ReadInstance, ReportedStudy, request_of
 from cxr_pacs.evidence.structured_report import report
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "plain_report",
     "presentation_state",
     "report",
+    "request_of",
     "segmentation",
 ]

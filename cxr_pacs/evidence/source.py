@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ __all__ = [
     "referenced_requests",
     "references",
     "reported_procedures",
+    "request_of",
     "timezone",
 ]
 
@@ -79,8 +81,7 @@ class ReadInstance:
     quality : tuple of str
         Remarks on the image, one short sentence each, free of patient identity.
     order : Dataset or None
-        What is known of the request beside the header, as attributes of PS3.3 C.17.2; it must not contradict
-        the header.
+        What is known of the request beside the header: what `request_of` gave. Not to contradict the header.
 
     Raises
     ------
@@ -166,18 +167,25 @@ def timezone(header: Dataset) -> dt.timezone | None:
     return dt.timezone(-offset if match[1] == "-" else offset)
 
 
+def request_of(order: Dataset) -> Dataset:
+    """Copy from a worklist item, or whatever has its attributes, what a report says of a request."""
+    return _request_item(_request(order, terms_of(order), ""))
+
+
 def orders_of(read: Iterable[ReadInstance]) -> list[Dataset]:
-    """Give each order of the images once, in their order."""
-    orders: list[Dataset] = []
-    for instance in read:
-        if instance.order is not None and instance.order not in orders:
-            orders.append(instance.order)
-    return orders
+    """Give each order of the images once, in the order of the images."""
+    orders = [instance.order for instance in read if instance.order is not None]
+    return list({_digest(order): order for order in reversed(orders)}.values())[::-1]
 
 
 def order_digests(orders: Iterable[Dataset]) -> list[str]:
     """SHA-256 of each order: they are among what a document is made of, and so of what makes its UID."""
-    return [hashlib.sha256(order.to_json().encode()).hexdigest() for order in orders]
+    return list(map(_digest, orders))
+
+
+def _digest(order: Dataset) -> str:
+    said = _request(order, terms_of(order), "")
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def referenced_requests(header: Dataset, orders: Sequence[Dataset] = ()) -> list[Dataset]:
@@ -202,13 +210,20 @@ def referenced_requests(header: Dataset, orders: Sequence[Dataset] = ()) -> list
             requests.append(ordered)
         else:
             same.update({keyword: same[keyword] or value for keyword, value in ordered.items()})
-    return [_item(StudyInstanceUID=study, ReferencedStudySequence=[], **request) for request in requests]
+    return [
+        _request_item(request, StudyInstanceUID=study, ReferencedStudySequence=[]) for request in requests
+    ]
 
 
 def _request(source: Dataset, terms: Sequence[str], accession: str) -> dict[str, Any]:
     texts = {keyword: single(source, keyword, terms) for keyword in _REQUEST}
     texts["AccessionNumber"] = texts["AccessionNumber"] or accession
-    return {**texts, _REQUEST_CODES: [codes.item(code) for code in _codes(source, _REQUEST_CODES, terms)]}
+    return {**texts, _REQUEST_CODES: list(_codes(source, _REQUEST_CODES, terms))}
+
+
+def _request_item(request: Mapping[str, Any], **more: Any) -> Dataset:
+    coded = {_REQUEST_CODES: [codes.item(code) for code in request[_REQUEST_CODES]]}
+    return _item(**{**request, **coded, **more})
 
 
 def _may_be_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

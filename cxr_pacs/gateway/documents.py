@@ -136,7 +136,7 @@ class Writer:
         header = dcmread(self._spool.path(row.file), stop_before_pixels=True)
         order = None
         if order_file is not None:
-            order = Dataset.from_json(self._spool.path(order_file).read_text(encoding="utf-8"))
+            order = dcmread(self._spool.path(order_file), force=True)
         return ReadInstance(header=header, findings=row.findings, quality=row.quality, order=order)
 
     def _read(self, replaced: Iterable[ResultRow]) -> tuple[Dataset, ...]:

@@ -8,7 +8,7 @@
       incoming/NAME/  being written by the process that holds NAME.lock; swept when that lock is taken
       originals/ab/   received files, named by the SHA-256 of their data set
       results/ab/     our objects, named by their SOP Instance UID
-      orders/ab/      what the worklist said of the request of an image, in DICOM JSON (PS3.18 F)
+      orders/ab/      what the worklist said of the request of an image: a data set in Implicit VR
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Spool:
     def keep_order(self, document: bytes) -> str:
         """Store what an order says, under a name of its own; returns its path relative to the spool."""
         name = uuid.uuid4().hex
-        return self._keep(f"orders/{name[:2]}/{name}.json", document)
+        return self._keep(f"orders/{name[:2]}/{name}.dcm", document)
 
     @staticmethod
     def is_original(relative: str) -> bool:

@@ -25,6 +25,7 @@ from cxr_pacs.evidence.source import (
     referenced_requests,
     references,
     reported_procedures,
+    request_of,
     timezone,
 )
 
@@ -303,3 +304,48 @@ def test_references_are_grouped_by_study_and_series_and_sorted():
     uids = [i.ReferencedSOPInstanceUID for i in study.ReferencedSeriesSequence[1].ReferencedSOPSequence]
     assert uids == ["1.2.3.1.0", "1.2.3.1.1"]
     assert image_reference(other).ReferencedSOPInstanceUID == "1.2.3.0.1"
+
+
+def ordered(accession="A1"):
+    order = Dataset()
+    order.AccessionNumber, order.RequestedProcedureID = accession, "RP1"
+    order.PlacerOrderNumberImagingServiceRequest = "PL1"
+    order.FillerOrderNumberImagingServiceRequest = "FI1"
+    order.RequestedProcedureDescription = "Thorax"
+    order.RequestedProcedureCodeSequence = [coded("C1"), coded("", "no value")]
+    order.PatientName = "Doe^Jane"
+    return request_of(order)
+
+
+def test_an_order_says_what_the_image_does_not():
+    (item,) = referenced_requests(header(AccessionNumber=("SH", b"A1")), [ordered()])
+    assert (item.StudyInstanceUID, item.AccessionNumber, item.RequestedProcedureID) == ("1.2.3", "A1", "RP1")
+    assert item.PlacerOrderNumberImagingServiceRequest == "PL1"
+    assert item.FillerOrderNumberImagingServiceRequest == "FI1"
+    assert [code.CodeValue for code in item.RequestedProcedureCodeSequence] == ["C1"]
+    assert "PatientName" not in item
+
+
+def test_the_image_keeps_its_own_words():
+    source = header(AccessionNumber=("SH", b"A1"))
+    request = Dataset()
+    request.RequestedProcedureDescription = "Chest"
+    source.RequestAttributesSequence = [request]
+    (item,) = referenced_requests(source, [ordered("")])
+    assert (item.AccessionNumber, item.RequestedProcedureDescription) == ("A1", "Chest")
+    assert item.RequestedProcedureID == "RP1"
+
+
+def test_an_order_of_another_request_is_a_request_of_its_own():
+    source = header(AccessionNumber=("SH", b"A1"))
+    request = Dataset()
+    request.RequestedProcedureID = "RP2"
+    source.RequestAttributesSequence = [request]
+    first, second = referenced_requests(source, [ordered()])
+    assert (first.RequestedProcedureID, first.PlacerOrderNumberImagingServiceRequest) == ("RP2", "")
+    assert (second.RequestedProcedureID, second.PlacerOrderNumberImagingServiceRequest) == ("RP1", "PL1")
+
+
+def test_an_identifier_that_is_too_long_stays_whole():
+    (item,) = referenced_requests(header(), [request_of(header(AccessionNumber=("SH", b"A" * 20)))])
+    assert item.AccessionNumber == "A" * 20

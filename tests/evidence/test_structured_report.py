@@ -14,7 +14,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from radiographs import make_radiograph, synthetic_chest
 
 from cxr_pacs.errors import EvidenceError
-from cxr_pacs.evidence import ReadInstance, check, is_own_output, report
+from cxr_pacs.evidence import ReadInstance, check, is_own_output, report, request_of
 from cxr_pacs.inference.findings import ClassScore, Findings, Withheld
 
 
@@ -208,6 +208,25 @@ def test_requests_and_accession_number_go_into_the_document(read, stamp):
     document = report([instance], [], (), stamp)
     assert document.AccessionNumber == "A-0001"
     assert document.ReferencedRequestSequence[0].RequestedProcedureID == "RP-7"
+
+
+def test_what_the_order_says_is_part_of_the_document_and_of_its_uid(read, stamp):
+    order = Dataset()
+    order.RequestedProcedureID, order.FillerOrderNumberImagingServiceRequest = "RP-8", "F\u00fcller"
+    first, second = read(), read(InstanceNumber=2, StudyInstanceUID=read().header.StudyInstanceUID)
+    plain = report([first, second], [], (), stamp)
+    with_order = [dataclasses.replace(one, order=request_of(order)) for one in (second, first)]
+    document = report(with_order, [], (), stamp)
+    (request,) = document.ReferencedRequestSequence
+    assert (request.RequestedProcedureID, request.AccessionNumber) == ("RP-8", "A-0001")
+    assert document.SpecificCharacterSet == "ISO_IR 192"
+    assert check(document) == ()
+    assert document.SOPInstanceUID != plain.SOPInstanceUID
+    assert document == report(with_order[::-1], [], (), stamp)
+    order.RequestedProcedureID = "RP-9"
+    changed = [dataclasses.replace(one, order=request_of(order)) for one in (second, first)]
+    assert report(changed, [], (), stamp).SOPInstanceUID != document.SOPInstanceUID
+    assert "ReferencedRequestSequence" not in plain
 
 
 def test_several_models_studies_or_no_image_are_refused(read, stamp, findings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 import logging
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +10,7 @@ from typing import Final
 from pydicom import Dataset
 
 from cxr_pacs.errors import TransientError, WorklistSilent
+from cxr_pacs.evidence import request_of
 from cxr_pacs.gateway.order_check.asking import Asked, OwnWorklist, orders_for
 from cxr_pacs.gateway.order_check.comparison import Comparison, Outcome, compare
 from cxr_pacs.gateway.order_check.record import is_released, named, silent_since
@@ -23,15 +24,6 @@ __all__ = ["RUNG", "Checked", "OrderChecks"]
 logger = logging.getLogger(__name__)
 
 RUNG: Final = "worklist"
-# What a report says of a request (PS3.3 C.17.2).
-_REQUEST: Final = (
-    "AccessionNumber",
-    "PlacerOrderNumberImagingServiceRequest",
-    "FillerOrderNumberImagingServiceRequest",
-    "RequestedProcedureID",
-    "RequestedProcedureDescription",
-    "RequestedProcedureCodeSequence",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +81,9 @@ class OrderChecks:
             self._wait(instance_id)
             comparison = Comparison(outcome=Outcome.UNASKED)
         if comparison.order is not None:
-            return Checked(comparison=comparison, file=self._spool.keep_order(_request(comparison.order)))
+            return Checked(
+                comparison=comparison, file=self._spool.keep_order(_encoded(request_of(comparison.order)))
+            )
         return Checked(comparison=comparison, objection=self._objection(instance_id, comparison))
 
     def _wait(self, instance_id: int) -> None:
@@ -111,9 +105,8 @@ class OrderChecks:
         return Decision(outcome=Selected.HOLD, rung=RUNG, reason=reason)
 
 
-def _request(order: Dataset) -> bytes:
-    request = Dataset()
-    for keyword in _REQUEST:
-        if keyword in order:
-            request[keyword] = order[keyword]
-    return json.dumps(request.to_json_dict(), sort_keys=True).encode()
+def _encoded(request: Dataset) -> bytes:
+    request.SpecificCharacterSet = "ISO_IR 192"
+    buffer = io.BytesIO()
+    request.save_as(buffer, implicit_vr=True, little_endian=True)
+    return buffer.getvalue()
