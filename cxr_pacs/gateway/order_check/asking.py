@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from pydicom import Dataset
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 
-from cxr_pacs.gateway.order_check.comparison import image_keys
+from cxr_pacs import dimse
+from cxr_pacs.errors import CxrPacsError, DestinationUnavailable, RetrievalRefused
+from cxr_pacs.gateway.order_check.comparison import image_keys, values
 from cxr_pacs.worklist import StepState, Worklist
 
-__all__ = ["Asked", "OwnWorklist", "orders_for"]
+__all__ = ["ASKED_BACK", "MOST_ANSWERS", "Asked", "OwnWorklist", "RemoteWorklist", "orders_for"]
+
+ASKED_BACK: Final = (
+    "AccessionNumber",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "RequestedProcedureID",
+    "RequestedProcedureDescription",
+    "RequestedProcedureCodeSequence",
+    "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest",
+)
+_STEP_ID: Final = "ScheduledProcedureStepID"
+MOST_ANSWERS: Final = 500
 
 
 class Asked(Protocol):
@@ -22,8 +45,8 @@ class Asked(Protocol):
 
         Raises
         ------
-        TransientError
-            It does not answer.
+        DestinationUnavailable, DeliveryRefused, RetrievalRefused
+            It does not answer, or not so that it could be used.
         """
         ...
 
@@ -38,7 +61,7 @@ class OwnWorklist:
         """Give the items; one that was cancelled only where there is no other."""
         by = {
             "AccessionNumber": "accession_number",
-            "ScheduledProcedureStepID": "step_id",
+            _STEP_ID: "step_id",
             "StudyInstanceUID": "study_uid",
         }
         with self._worklist.begin() as connection:
@@ -47,9 +70,74 @@ class OwnWorklist:
         return [one.item.dataset for one in wanted or found]
 
 
+class RemoteWorklist:
+    """The worklist of a peer, asked by C-FIND (PS3.4 K.6.1).
+
+    One that did not answer is left alone for a while: many images may wait for it.
+
+    Parameters
+    ----------
+    calling_ae_title : str
+        Our own.
+    peer : Peer
+        The worklist.
+    pause : float
+        Seconds.
+    clock : callable
+        Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        calling_ae_title: str,
+        peer: dimse.Peer,
+        pause: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._calling = calling_ae_title
+        self._peer = peer
+        self._pause = pause
+        self._clock = clock
+        self._silent_until = clock()
+
+    def orders(self, keyword: str, value: str) -> Sequence[Dataset]:
+        """Give the items; those alone that have the value, whatever the peer makes of the key."""
+        if self._clock() < self._silent_until:
+            raise DestinationUnavailable(f"{self._peer} did not answer a moment ago")
+        try:
+            answers = dimse.find_worklist(
+                self._calling, self._peer, _identifier(keyword, value), limit=MOST_ANSWERS
+            )
+        except CxrPacsError:
+            self._silent_until = self._clock() + self._pause
+            raise
+        found = [item for item in answers.items if value in values(item, keyword)]
+        if not found and not answers.complete:
+            raise RetrievalRefused(f"{self._peer} has too many answers: it does not match by {keyword}")
+        return found
+
+
+def _identifier(keyword: str, value: str) -> Dataset:
+    identifier, step = Dataset(), Dataset()
+    for back in ASKED_BACK:
+        _set(identifier, back, "")
+    _set(step, _STEP_ID, "")
+    _set(step if keyword == _STEP_ID else identifier, keyword, value)
+    identifier.ScheduledProcedureStepSequence = [step]
+    if not value.isascii():
+        identifier.SpecificCharacterSet = "ISO_IR 192"
+    return identifier
+
+
+def _set(dataset: Dataset, keyword: str, value: str) -> None:
+    # What an image says is asked for as it is, even when too long.
+    vr = dictionary_VR(keyword)
+    dataset.add(DataElement(keyword, vr, [] if vr == "SQ" else value, validation_mode=IGNORE))
+
+
 def orders_for(header: Dataset, worklist: Asked) -> Sequence[Dataset]:
     """Give the orders of the first of the image's keys that the worklist knows; none where it knows none."""
-    for keyword, values in image_keys(header):
-        if found := [order for value in values for order in worklist.orders(keyword, value)]:
+    for keyword, known in image_keys(header):
+        if found := [order for value in known for order in worklist.orders(keyword, value)]:
             return found
     return ()

@@ -9,9 +9,10 @@ from typing import Final
 
 from pydicom import Dataset
 
-from cxr_pacs.errors import TransientError, WorklistSilent
+from cxr_pacs.dimse import Peer
+from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable, RetrievalRefused, WorklistSilent
 from cxr_pacs.evidence import request_of
-from cxr_pacs.gateway.order_check.asking import Asked, OwnWorklist, orders_for
+from cxr_pacs.gateway.order_check.asking import Asked, OwnWorklist, RemoteWorklist, orders_for
 from cxr_pacs.gateway.order_check.comparison import Comparison, Outcome, compare
 from cxr_pacs.gateway.order_check.record import is_released, named, silent_since
 from cxr_pacs.gateway.site import Site
@@ -62,6 +63,10 @@ class OrderChecks:
         self._worklist: Asked | None = None
         if self._settings.worklist == "own":
             self._worklist = OwnWorklist(Worklist(site.ledger.engine))
+        if self._settings.worklist == "remote":
+            peer = Peer(ae_title=self._settings.ae_title, host=self._settings.host, port=self._settings.port)
+            calling, pause = site.settings.dicom.ae_title, site.settings.delivery.first_retry
+            self._worklist = RemoteWorklist(calling, peer, pause)
 
     def check(self, instance_id: int, header: Dataset) -> Checked:
         """
@@ -76,7 +81,7 @@ class OrderChecks:
             return Checked()
         try:
             comparison = compare(header, orders_for(header, self._worklist))
-        except TransientError as error:
+        except (DestinationUnavailable, DeliveryRefused, RetrievalRefused) as error:
             logger.warning("instance %d: the worklist did not answer: %s", instance_id, error)
             self._wait(instance_id)
             comparison = Comparison(outcome=Outcome.UNASKED)

@@ -17,7 +17,7 @@ from pydicom import Dataset
 
 from cxr_pacs.evidence.attributes import is_decodable, items, single, terms_of
 
-__all__ = ["Comparison", "Outcome", "compare", "differences", "image_keys"]
+__all__ = ["Comparison", "Outcome", "compare", "differences", "image_keys", "values"]
 
 _ONE_VALUE: Final = (
     "PatientID",
@@ -63,7 +63,7 @@ class Comparison:
 def image_keys(header: Dataset) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Attributes by which the order of an image is found, the best first, with the image's values."""
     for keyword in ("AccessionNumber", "ScheduledProcedureStepID", "StudyInstanceUID"):
-        yield keyword, tuple(dict.fromkeys(_values(header, keyword)))
+        yield keyword, tuple(dict.fromkeys(values(header, keyword)))
 
 
 def compare(header: Dataset, orders: Sequence[Dataset]) -> Comparison:
@@ -101,20 +101,20 @@ def _differences(header: Dataset, order: Dataset) -> Iterator[str]:
         if mine and theirs and not same:
             yield keyword
     for keyword in _OF_A_REQUEST:
-        known, ordered = list(_values(header, keyword)), single(order, keyword)
+        known, ordered = list(values(header, keyword)), single(order, keyword)
         if known and ordered and ordered not in known:
             yield keyword
 
 
 def _nearest(header: Dataset, orders: Sequence[Dataset]) -> Sequence[Dataset]:
-    steps, study = set(_values(header, "ScheduledProcedureStepID")), single(header, "StudyInstanceUID")
-    of_step = [order for order in orders if steps.intersection(_values(order, "ScheduledProcedureStepID"))]
+    steps, study = set(values(header, "ScheduledProcedureStepID")), single(header, "StudyInstanceUID")
+    of_step = [order for order in orders if steps.intersection(values(order, "ScheduledProcedureStepID"))]
     of_study = [order for order in orders if study and single(order, "StudyInstanceUID") == study]
     return of_step or of_study or orders
 
 
-def _values(dataset: Dataset, keyword: str) -> Iterator[str]:
-    """Values of the root, then those of each request, or of each scheduled step of a worklist item."""
+def values(dataset: Dataset, keyword: str) -> Iterator[str]:
+    """Give the values of the root, then of each request of an image, or of each step of a worklist item."""
     terms = terms_of(dataset)
     if root := single(dataset, keyword):
         yield root
