@@ -11,6 +11,7 @@
     │   ├── RefusedInstance          may not enter the gateway (carries the DIMSE status)
     │   ├── RefusedRequest           a peer's request about objects cannot be understood
     │   ├── RefusedItem              what cannot be a worklist item
+    │   ├── RefusedMessage           an HL7 message that cannot be taken (carries the answer)
     │   ├── UnreadableMedium         a file, or a member of an archive, that cannot be taken as it is
     │   ├── RefusedStep              a performed procedure step may not be so (carries the DIMSE status)
     │   ├── RefusedQuery             what no worklist can be asked (carries the DIMSE status)
@@ -47,6 +48,7 @@ __all__ = [
     "PermanentError",
     "RefusedInstance",
     "RefusedItem",
+    "RefusedMessage",
     "RefusedQuery",
     "RefusedRequest",
     "RefusedStep",
@@ -120,6 +122,28 @@ class RefusedItem(PermanentError):
     def __init__(self, reason: str, *, attribute: str = "") -> None:
         super().__init__(reason)
         self.attribute = attribute
+
+
+class RefusedMessage(PermanentError):
+    """An HL7 message is not taken.
+
+    Parameters
+    ----------
+    reason : str
+        Names segment and field, such as OBR-18, and no value.
+    answer : str
+        Acknowledgement code (HL7 table 0008): ``AE``, the content is wrong, or ``AR``, it is not for us.
+    code : int
+        Error code of HL7 table 0357.
+    place : str
+        Segment, its occurrence and field (data type ERL), such as ``OBR^1^18``; empty where none is at fault.
+    """
+
+    def __init__(self, reason: str, *, answer: str, code: int, place: str = "") -> None:
+        super().__init__(reason)
+        self.answer = answer
+        self.code = code
+        self.place = place
 
 
 class UnreadableMedium(PermanentError):

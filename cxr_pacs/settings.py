@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cxr_pacs import __version__
 from cxr_pacs.errors import SettingsError
-from cxr_pacs.ordering import MppsSettings, OrderCheckSettings, WorklistSettings
+from cxr_pacs.ordering import Hl7Settings, MppsSettings, OrderCheckSettings, WorklistSettings
 from cxr_pacs.sending import (
     DESTINATION_KINDS,
     DeliverySettings,
@@ -40,6 +40,7 @@ __all__ = [
     "FetchSettings",
     "FolderDestination",
     "HeatmapSettings",
+    "Hl7Settings",
     "ModalitySettings",
     "ModelSettings",
     "MppsSettings",
@@ -220,6 +221,7 @@ class Settings(Table):
     commitment: CommitmentSettings = CommitmentSettings()
     modality: tuple[ModalitySettings, ...] = Field(default=(), strict=False)
     worklist: WorklistSettings = WorklistSettings()
+    hl7: Hl7Settings = Hl7Settings()
     mpps: MppsSettings = MppsSettings()
     order_check: OrderCheckSettings = OrderCheckSettings()
 

@@ -19,6 +19,7 @@ from cxr_pacs.gateway.fetching import Fetcher
 from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.intake import Intake, storage_classes
 from cxr_pacs.gateway.ledger import open_ledger
+from cxr_pacs.gateway.order_sources import OrderSources
 from cxr_pacs.gateway.performed_steps import StepKeeper
 from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.reading import Reader
@@ -237,6 +238,10 @@ class Gateway:
         listener = self._listener(offered_services(storage, *others), intake.refuse_contexts)
         listener.start()
         undo.callback(listener.stop, ASSOCIATION_GRACE)
+        if settings.hl7.port or settings.worklist.folder:
+            sources = OrderSources(settings, Worklist(site.ledger.engine))
+            sources.start()
+            undo.callback(sources.stop)
         if settings.archive and settings.fetch.every:
             fetcher = Fetcher(settings, site.ledger, storage)
             looks = FetchSchedule(fetcher, settings, site.ledger, site.clock)

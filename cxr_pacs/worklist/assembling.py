@@ -115,6 +115,6 @@ def with_identifiers(values: Mapping[str, str], namespace: uuid.UUID) -> dict[st
     accession_number = given.get("AccessionNumber", "").strip()
     for keyword in ("RequestedProcedureID", "ScheduledProcedureStepID"):
         given.setdefault(keyword, accession_number)
-    if identified := given["RequestedProcedureID"].strip():
-        given.setdefault("StudyInstanceUID", study_instance_uid(namespace, accession_number, identified))
+    identified = given["RequestedProcedureID"].strip()
+    given.setdefault("StudyInstanceUID", study_instance_uid(namespace, accession_number, identified))
     return given

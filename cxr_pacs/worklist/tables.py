@@ -6,7 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 __all__ = [
+    "file",
     "item",
+    "message",
     "metadata",
     "name",
     "performed_instance",
@@ -96,4 +98,21 @@ performed_operation = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("step_id", sa.ForeignKey("performed_step.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("attributes", sa.LargeBinary, nullable=False),
+)
+# Messages that were taken, so that one that comes again changes nothing. Digests only.
+message = sa.Table(
+    "worklist_message",
+    metadata,
+    sa.Column("sent", sa.String(64), primary_key=True),  # of sender and control ID
+    sa.Column("content", sa.String(64), nullable=False),
+    sa.Column("taken_at", sa.Float, nullable=False, index=True),  # seconds since the epoch
+)
+# Files of the watched folder that were taken.
+file = sa.Table(
+    "worklist_file",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),  # below the folder
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("modified", sa.BigInteger, nullable=False),  # nanoseconds since the epoch
+    sa.Column("key", sa.Text, nullable=False, index=True),  # of its item
 )

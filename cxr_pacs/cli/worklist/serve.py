@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from cxr_pacs import dimse
 from cxr_pacs.cli.worklist.opening import add_config, opened
+from cxr_pacs.gateway.order_sources import OrderSources
 from cxr_pacs.gateway.performed_steps import step_service
 from cxr_pacs.gateway.worklist import local_entity, worklist_service
 from cxr_pacs.settings import load_settings
@@ -39,11 +40,14 @@ def run(options: argparse.Namespace) -> int:
         if settings.mpps.serve:
             services.append(step_service(worklist))
         listener = dimse.Listener(local_entity(dicom), services, _refused)
+        sources = OrderSources(settings, worklist)
         listener.start()
         try:
+            sources.start()
             print(f"ready: {dicom.ae_title} on {dicom.host}:{dicom.port}", flush=True)
             stopped.wait()
         finally:
+            sources.stop()
             listener.stop(GRACE)
     print("stopped", flush=True)
     return 0

@@ -1,0 +1,49 @@
+"""Which messages were taken: one that comes again changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import Enum
+from typing import Final
+
+import sqlalchemy as sa
+
+from cxr_pacs.database import insert_into
+from cxr_pacs.worklist.tables import message
+
+__all__ = ["Known", "take_message"]
+
+# Senders begin their control IDs anew some day.
+_REMEMBERED: Final = 30 * 86400.0
+
+
+class Known(Enum):
+    """What is known of a message's sender and control ID."""
+
+    NO = "a new message"
+    SAME = "the same message was taken before"
+    OTHER = "another message was taken under this control ID"
+
+
+def take_message(connection: sa.Connection, sent: str, content: bytes, now: float) -> Known:
+    """
+    Remember a message for 30 days, unless its sender and control ID are known.
+
+    Parameters
+    ----------
+    connection : Connection
+        What the message changes is committed with it.
+    sent : str
+        Sender and control ID.
+    content : bytes
+        What makes the message the same.
+    now : float
+        Seconds since the epoch.
+    """
+    connection.execute(sa.delete(message).where(message.c.taken_at < now - _REMEMBERED))
+    key, digest = (hashlib.sha256(one).hexdigest() for one in (sent.encode(), content))
+    new = insert_into(connection, message).values(sent=key, content=digest, taken_at=now)
+    if connection.execute(new.on_conflict_do_nothing()).rowcount:
+        return Known.NO
+    known = connection.execute(sa.select(message.c.content).where(message.c.sent == key)).scalar_one()
+    return Known.SAME if known == digest else Known.OTHER
