@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from cxr_pacs.setting_types import AETitle, Port, Seconds, Table
+from cxr_pacs.setting_types import AETitle, Port, Seconds, Source, Table
 
 __all__ = [
     "DESTINATION_KINDS",
@@ -86,6 +86,9 @@ class FolderDestination(Table):
 
     name: Name
     folder: Annotated[Path, Field(strict=False)]
+    pictures: bool = False
+    tables: bool = False
+    identity_in_names: bool = False
 
     @property
     def where(self) -> str:
@@ -125,7 +128,7 @@ class RouteSettings(Table):
 
     destinations: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
     objects: Annotated[tuple[ObjectName, ...], Field(strict=False)] = ()
-    source: Annotated[tuple[AETitle, ...], Field(strict=False)] = ()
+    source: Annotated[tuple[Source, ...], Field(strict=False)] = ()
     station: Annotated[tuple[str, ...], Field(strict=False)] = ()
     body_part: Annotated[tuple[str, ...], Field(strict=False)] = ()
     finding: str = ""

@@ -6,7 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["AETitle", "Port", "Seconds", "Table"]
+__all__ = ["FOLDER_SOURCE", "AETitle", "Port", "Seconds", "Source", "Table"]
+
+FOLDER_SOURCE = "folder:"
+"""How the source of what came from a watched folder begins; the folder's name follows."""
 
 
 def _ae_title(value: str) -> str:
@@ -22,7 +25,13 @@ def _ae_title(value: str) -> str:
     return value.strip()
 
 
+def _source(value: str) -> str:
+    """Let pass the source of a watched folder's files, and else an AE title."""
+    return value if value.startswith(FOLDER_SOURCE) else _ae_title(value)
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
+Source = Annotated[str, AfterValidator(_source)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -25,7 +25,8 @@ from cxr_pacs.sending import (
     WebDestination,
     wrong_routes,
 )
-from cxr_pacs.setting_types import AETitle, Port, Seconds, Table
+from cxr_pacs.setting_types import AETitle, Port, Seconds, Source, Table
+from cxr_pacs.watching import WatchSettings, wrong_watches
 
 __all__ = [
     "ArchiveSettings",
@@ -52,6 +53,7 @@ __all__ = [
     "SiteSettings",
     "SpoolSettings",
     "StudySettings",
+    "WatchSettings",
     "WebDestination",
     "WorklistSettings",
     "load_settings",
@@ -97,7 +99,7 @@ class StudySettings(Table):
     """``[study]``: when a study is complete enough to report."""
 
     quiet_period: Seconds = 5.0
-    quiet_period_of: dict[AETitle, Seconds] = Field(default_factory=dict)
+    quiet_period_of: dict[Source, Seconds] = Field(default_factory=dict)
     after_release: Seconds = 2.0
     longest_wait: Seconds = 300.0
 
@@ -218,6 +220,7 @@ class Settings(Table):
     destination: tuple[DestinationSettings, ...] = Field(default=(), strict=False)
     archive: tuple[ArchiveSettings, ...] = Field(default=(), strict=False)
     route: tuple[RouteSettings, ...] = Field(default=(), strict=False)
+    watch: tuple[WatchSettings, ...] = Field(default=(), strict=False)
     commitment: CommitmentSettings = CommitmentSettings()
     modality: tuple[ModalitySettings, ...] = Field(default=(), strict=False)
     worklist: WorklistSettings = WorklistSettings()
@@ -250,6 +253,7 @@ _REPEATED: dict[str, Any] = {
     "archive": ArchiveSettings,
     "route": RouteSettings,
     "modality": ModalitySettings,
+    "watch": WatchSettings,
 }
 
 
@@ -297,7 +301,7 @@ def parse_settings(text: str, origin: str) -> Settings:
     except ValidationError as error:
         lines = "\n".join(f"  {_explain(item)}" for item in error.errors())
         raise SettingsError(f"{origin}: these settings are wrong:\n{lines}") from error
-    for table, key in (("destination", "name"), ("archive", "name"), ("modality", "ae_title")):
+    for table, key in (("destination", "name"), ("archive", "name"), ("modality", "ae_title"), ("watch", "name")):
         names = [getattr(one, key) for one in getattr(settings, table)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise SettingsError(f"{origin}: {table}.{key}: used twice: {', '.join(repeated)}")
@@ -307,7 +311,10 @@ def parse_settings(text: str, origin: str) -> Settings:
             f"{origin}: retention.rows_days: {forgets} h are less than the {looks_back:g} h of "
             "fetch.look_back: what was forgotten would be fetched again"
         )
-    if wrong := wrong_routes(settings.route, settings.destination):
+    if wrong := [
+        *wrong_routes(settings.route, settings.destination),
+        *wrong_watches(settings.watch, settings.spool.path, settings.destination),
+    ]:
         lines = "\n".join(f"  {line}" for line in wrong)
         raise SettingsError(f"{origin}: these settings are wrong:\n{lines}")
     return settings

@@ -54,7 +54,7 @@ _MOST_KEPT = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedInstance:
-    """One C-STORE request, as it came.
+    """One instance, as it came.
 
     Attributes
     ----------
@@ -64,8 +64,8 @@ class ReceivedInstance:
         The data set alone, in `transfer_syntax_uid`.
     sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
         From the command set and the presentation context; not checked.
-    calling_ae_title : str
-        Who sent it: the peer, whoever opened the association.
+    source : str
+        Where it came from: the AE title of the peer, whoever opened the association.
     """
 
     part10: bytes
@@ -73,7 +73,7 @@ class ReceivedInstance:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    calling_ae_title: str
+    source: str
 
 
 def storage_scp(
@@ -105,24 +105,24 @@ def storage_scp(
             sop_class_uid=str(request.AffectedSOPClassUID),
             sop_instance_uid=str(request.AffectedSOPInstanceUID),
             transfer_syntax_uid=str(event.context.transfer_syntax),
-            calling_ae_title=_peer_title(event.assoc),
+            source=_peer_title(event.assoc),
         )
         try:
             receive(instance)
             kept.setdefault(event.assoc, deque(maxlen=_MOST_KEPT)).append(instance.sop_instance_uid)
         except RefusedInstance as error:
-            logger.warning("refused an instance from %s: %s", instance.calling_ae_title, error)
+            logger.warning("refused an instance from %s: %s", instance.source, error)
             return error.status
         except SpoolFull:  # the log says once when it begins and when it ends
             return OUT_OF_RESOURCES
         except SpoolUnavailable as error:
             logger.error(  # noqa: TRY400  a traceback could show patient identity
-                "cannot keep an instance from %s: %s", instance.calling_ae_title, error
+                "cannot keep an instance from %s: %s", instance.source, error
             )
             return OUT_OF_RESOURCES
         except Exception as error:  # noqa: BLE001  top of a thread: the association goes on
             where = kind_and_place(error)
-            logger.error("cannot receive from %s: %s", instance.calling_ae_title, where)  # noqa: TRY400
+            logger.error("cannot receive from %s: %s", instance.source, where)  # noqa: TRY400
             return PROCESSING_FAILURE
         return SUCCESS
 

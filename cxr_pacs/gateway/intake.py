@@ -104,7 +104,7 @@ class Intake:
                 Arrival(
                     # The same data set may come again with a request that fits it.
                     digest=_digest("refuse", digest, received.sop_class_uid, received.sop_instance_uid),
-                    source=received.calling_ae_title,
+                    source=received.source,
                     received_at=self._clock(),
                     decision="refuse",
                     rung="intake",
@@ -114,7 +114,7 @@ class Intake:
             raise
         arrival = Arrival(
             digest=digest,
-            source=received.calling_ae_title,
+            source=received.source,
             received_at=self._clock(),
             sop_instance_uid=str(header.SOPInstanceUID),
             sop_class_uid=str(header.SOPClassUID),

@@ -29,6 +29,9 @@ from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.study import hasten_ended, hasten_reports
 from cxr_pacs.gateway.takeover import Presence, local_names
+from cxr_pacs.gateway.watch import FolderWatch
+from cxr_pacs.gateway.watch.file_intake import FileIntake
+from cxr_pacs.gateway.watch.record import Record
 from cxr_pacs.gateway.watermark import Watermarks
 from cxr_pacs.gateway.workflow import StudyWorkflows, Surroundings
 from cxr_pacs.gateway.worklist import local_entity, worklist_service
@@ -100,10 +103,16 @@ class Role(StrEnum):
     ALL = "all"
     RECEIVER = "receiver"
     WORKER = "worker"
+    WATCHER = "watcher"
+
+    @property
+    def listens(self) -> bool:
+        """Whether it receives over the network."""
+        return self in {Role.ALL, Role.RECEIVER}
 
     @property
     def receives(self) -> bool:
-        """Whether it listens."""
+        """Whether images come in by it: over the network, or from watched folders."""
         return self is not Role.WORKER
 
     @property
@@ -168,17 +177,21 @@ class Gateway:
                 self._join(around, undo)
                 workflows = StudyWorkflows(around)
             queue.prepare()
-            listening = undo.enter_context(ExitStack())
+            receiving = undo.enter_context(ExitStack())
             if self._role.receives:
+                admit = Watermarks(self._settings.spool, time.monotonic).admit
+                intake = Intake(ledger, spool, admit, Forwarding(site).schedule, site.clock)
+                self._watch(site, intake, receiving)
+            if self._role.listens:
                 # Before anything is sent: an archive may report on an association of its own at once.
-                self._listen(site, user, provider, listening)
+                self._listen(site, intake, user, provider, receiving)
             if workflows is not None:
                 workflows.start()
                 undo.callback(workflows.stop, WORKFLOW_GRACE)
                 retention = Retention(site)
                 retention.start()
                 undo.callback(retention.stop)
-            undo.callback(listening.close)
+            undo.callback(receiving.close)
             self._on_stop = undo.pop_all()
 
     def stop(self) -> None:
@@ -211,12 +224,23 @@ class Gateway:
         else:
             undo.enter_context(site.spool.exclusive())
 
+    def _watch(self, site: Site, intake: Intake, undo: ExitStack) -> None:
+        contexts = dict(storage_service(self._settings.dicom, intake.receive).contexts)
+        for settings in self._settings.watch:
+            files = FileIntake(settings.source, contexts, intake.receive)
+            watch = FolderWatch(settings, files, Record(site.ledger, settings.name, site.clock))
+            watch.start()
+            undo.callback(watch.stop, ASSOCIATION_GRACE)
+
     def _listen(
-        self, site: Site, user: CommitmentUser, provider: CommitmentProvider, undo: ExitStack
+        self,
+        site: Site,
+        intake: Intake,
+        user: CommitmentUser,
+        provider: CommitmentProvider,
+        undo: ExitStack,
     ) -> None:
         settings = self._settings
-        admit = Watermarks(settings.spool, time.monotonic).admit
-        intake = Intake(site.ledger, site.spool, admit, Forwarding(site).schedule, site.clock)
         storage = storage_service(
             settings.dicom,
             intake.receive,

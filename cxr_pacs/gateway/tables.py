@@ -27,6 +27,7 @@ __all__ = [
     "superseded",
     "trial",
     "unmade",
+    "watched_file",
 ]
 
 metadata = sa.MetaData()
@@ -253,4 +254,18 @@ order_release = sa.Table(
     metadata,
     sa.Column("instance_id", sa.ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
+)
+# A file of a watched folder, and what became of it: as long as it stays as it was, it is not read again.
+watched_file = sa.Table(
+    "watched_file",
+    metadata,
+    # SHA-256 of its path, which may tell a name
+    sa.Column("path_digest", sa.String(64), primary_key=True),
+    sa.Column("watch", sa.String(64), nullable=False, index=True),  # name of the folder in the settings
+    sa.Column("size", sa.BigInteger, nullable=False),  # bytes; less than 0 where it could not be read
+    sa.Column("modified", sa.BigInteger, nullable=False),  # ns since the epoch, as the file system says
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("state", sa.String(8), nullable=False),  # taken, refused, failed
+    sa.Column("reason", sa.Text),
+    sa.Column("digest", sa.String(64)),  # that of `instance`
 )

@@ -1,0 +1,107 @@
+"""The files of a watched folder: those that are meant for readers, and the folders that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr_pacs.gateway.media import is_hidden
+
+__all__ = ["FileState", "Sighting", "Tree"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What of a file changes when its content does: size in bytes, time of modification in ns."""
+
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> FileState:
+        """Take it from what the file system says."""
+        return cls(found.st_size, found.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A file at `path` with its `state`; or why there is none to be had: one sentence, without a name."""
+
+    path: str
+    state: FileState | None = None
+    fault: str | None = None
+
+
+class Tree:
+    """Everything below a folder but hidden and temporary names, and what is no regular file.
+
+    Links to files are followed. Links to folders are not, so that there are no loops, and nothing is moved
+    that lies elsewhere; each is a fault.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    left_out : collection of str
+        Names in it that are passed over.
+    """
+
+    def __init__(self, root: Path, left_out: Collection[str]) -> None:
+        self.root = os.fspath(root.absolute())
+        self._left_out = frozenset(left_out)
+
+    def is_meant(self, path: str) -> bool:
+        """Whether no part of the path below the root is a name that is passed over."""
+        parts = os.path.relpath(path, self.root).split(os.sep)
+        return parts[0] not in {os.pardir, *self._left_out} and not any(map(is_hidden, parts))
+
+    def files(self) -> Iterator[Sighting]:
+        """Look at all of them; OSError where the root itself cannot be listed."""
+        with os.scandir(self.root):
+            pass
+        yield from self._below(self.root)
+
+    def at(self, path: str) -> Iterator[Sighting]:
+        """Look at one file, or at all below one folder; at nothing where nothing is there any more."""
+        if not self.is_meant(path):
+            return
+        if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114  as many as there are files
+            yield from self._below(path)
+        else:
+            yield from self._file(path)
+
+    def _below(self, folder: str) -> Iterator[Sighting]:
+        folders = [folder]
+        while folders:
+            here = folders.pop()
+            try:
+                with os.scandir(here) as entries:
+                    listed = sorted(entries, key=lambda entry: entry.name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                yield Sighting(path=here, fault=f"The folder cannot be read: {error.strerror}.")
+                continue
+            for entry in listed:
+                if is_hidden(entry.name) or (here == self.root and entry.name in self._left_out):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    yield from self._file(entry.path)
+
+    @staticmethod
+    def _file(path: str) -> Iterator[Sighting]:
+        try:
+            found = os.stat(path)  # noqa: PTH116
+        except OSError as error:
+            if os.path.lexists(path):
+                yield Sighting(path=path, fault=f"It cannot be read: {error.strerror}.")
+            return
+        if stat.S_ISREG(found.st_mode):
+            yield Sighting(path=path, state=FileState.of(found))
+        elif stat.S_ISDIR(found.st_mode):
+            yield Sighting(path=path, fault="A link to a folder is not followed: watch that folder itself.")
