@@ -301,7 +301,12 @@ def parse_settings(text: str, origin: str) -> Settings:
     except ValidationError as error:
         lines = "\n".join(f"  {_explain(item)}" for item in error.errors())
         raise SettingsError(f"{origin}: these settings are wrong:\n{lines}") from error
-    for table, key in (("destination", "name"), ("archive", "name"), ("modality", "ae_title"), ("watch", "name")):
+    for table, key in (
+        ("destination", "name"),
+        ("archive", "name"),
+        ("modality", "ae_title"),
+        ("watch", "name"),
+    ):
         names = [getattr(one, key) for one in getattr(settings, table)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise SettingsError(f"{origin}: {table}.{key}: used twice: {', '.join(repeated)}")

@@ -21,6 +21,7 @@ from cxr_pacs.cli import (
     show,
     simulate,
     status,
+    watch,
     why,
     worklist,
 )
@@ -39,6 +40,7 @@ _COMMANDS = {
     "dismiss": dismiss,
     "release": release,
     "analyse": analyse,
+    "watch": watch,
     "show": show,
     "conformance": conformance,
     "worklist": worklist,

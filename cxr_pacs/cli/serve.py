@@ -9,9 +9,9 @@ import threading
 from pathlib import Path
 
 from cxr_pacs.gateway.service import Gateway, Role, open_engine
-from cxr_pacs.settings import SiteSettings, load_settings
+from cxr_pacs.settings import Settings, SiteSettings, load_settings
 
-__all__ = ["configure", "run"]
+__all__ = ["configure", "run", "run_gateway"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Role,
         choices=list(Role),
         default=Role.ALL,
-        help="only receive, or only analyse, report and deliver; by default all",
+        help="only receive; only analyse, report and deliver; or all but listening, for watched folders; "
+        "by default all",
     )
 
 
@@ -34,6 +35,14 @@ def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT, then stop in order; 1 where another process took this one's name."""
     settings = load_settings(options.config)
     role: Role = options.role
+    dicom = settings.dicom
+    return run_gateway(
+        settings, role, f"{dicom.ae_title} on {dicom.host}:{dicom.port}" if role.listens else role
+    )
+
+
+def run_gateway(settings: Settings, role: Role, where: str) -> int:
+    """Run a gateway until SIGTERM or SIGINT; once it is ready print `where` it is."""
     if settings.site.uid_namespace == SiteSettings().uid_namespace:
         logger.warning("site.uid_namespace is the default that all sites share: draw your own")
     stopped = threading.Event()
@@ -48,8 +57,6 @@ def run(options: argparse.Namespace) -> int:
     gateway = Gateway(settings, open_engine(settings) if role.works else None, role, on_lost)
     gateway.start()
     try:
-        dicom = settings.dicom
-        where = f"{dicom.ae_title} on {dicom.host}:{dicom.port}" if role.receives else role
         print(f"ready: {where}", flush=True)
         stopped.wait()
     finally:

@@ -15,6 +15,7 @@ from cxr_pacs.errors import NothingToShow, SpoolUnavailable
 from cxr_pacs.gateway.commitment_standing import CommitmentStanding, RequestStanding
 from cxr_pacs.gateway.looking import looking
 from cxr_pacs.gateway.standing import DestinationStanding, Standing, answers, standing
+from cxr_pacs.gateway.watch import WatchStanding, watch_standings
 from cxr_pacs.gateway.watermark import DiskUsage, disk_usage
 from cxr_pacs.settings import Settings, load_settings
 
@@ -36,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
         with looking(settings) as ledger:
             problems = answers(settings)
             with ledger.begin() as connection:
-                found = standing(connection, problems, disk_usage(settings.spool))
+                watches = watch_standings(connection, settings)
+                found = standing(connection, problems, watches, disk_usage(settings.spool))
     except (NothingToShow, SpoolUnavailable) as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
@@ -59,6 +61,8 @@ def _lines(found: Standing, now: float) -> Iterator[str]:
         waiting += f"; the first came {moment(found.oldest_waiting)} ({since(found.oldest_waiting, now)} ago)"
     yield f"waiting       {waiting}"
     yield f"disk          {_disk(found.disk)}"
+    for watch in found.watches:
+        yield from _watch(watch)
     commitments = {one.destination: one for one in found.commitments}
     for one in found.destinations:
         yield from _destination(one, now)
@@ -77,6 +81,13 @@ def _lines(found: Standing, now: float) -> Iterator[str]:
 def _disk(disk: DiskUsage) -> str:
     said = f"{disk.share:.1%} in use, {disk.free / 1e9:.1f} GB free"
     return f"{said}; new images are refused (A700)" if disk.refusing else said
+
+
+def _watch(one: WatchStanding) -> Iterator[str]:
+    counts = f"{one.taken} files taken in, {one.refused} refused, {one.failed} failed"
+    yield f"folder        {one.name}: {one.problem or counts}"
+    if one.failed and one.last_reason:
+        yield f"{'':<13} the last one: {one.last_reason} (`cxr-pacs why FOLDER` names them)"
 
 
 def _destination(one: DestinationStanding, now: float) -> Iterator[str]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from cxr_pacs.cli.times import moment
 from cxr_pacs.errors import NothingToShow
-from cxr_pacs.gateway.history import study_history
+from cxr_pacs.gateway.history import History, study_history
 from cxr_pacs.gateway.looking import looking
+from cxr_pacs.gateway.media import printable
+from cxr_pacs.gateway.watch import file_histories
 from cxr_pacs.settings import Settings, load_settings
 
 __all__ = ["configure", "run"]
@@ -20,7 +25,10 @@ DONE, ERROR, NOT_DONE = 0, 1, 3
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "uid", metavar="UID", help="a Study Instance UID, or the SOP Instance UID of an image"
+        "what",
+        metavar="UID",
+        help="a Study Instance UID, the SOP Instance UID of an image; or the path of a file of a watched "
+        "folder, or of a folder: then which files of it were not taken in",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings (TOML) of the gateway")
 
@@ -28,14 +36,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print it; 0 when all is done, 3 when it is not, 1 when nothing of it was received."""
     settings = load_settings(options.config) if options.config else Settings()
+    path = Path(options.what)
     try:
         with looking(settings) as ledger, ledger.begin() as connection:
-            history = study_history(connection, options.uid)
+            if os.path.lexists(path):
+                return _tell_files(connection, path)
+            return _tell_study(study_history(connection, options.what))
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
+
+
+def _tell_study(history: History) -> int:
     print(f"Study {history.study_instance_uid}")
     for event in history.events:
         print(f"{'' if event.at is None else moment(event.at):<24}  {event.sentence}")
     print(history.conclusion)
     return DONE if history.done else NOT_DONE
+
+
+def _tell_files(connection: sa.Connection, path: Path) -> int:
+    histories = list(file_histories(connection, path))
+    for one in histories:
+        print(f"{printable(one.path)}: {one.sentence}")
+    if not histories:
+        print(f"{printable(path)}: no file in it is known not to have been taken in.")
+    uids = [one.sop_instance_uid for one in histories if one.sop_instance_uid is not None]
+    codes = [_tell_study(study_history(connection, uid)) for uid in uids]
+    return NOT_DONE if any(one.is_open for one in histories) else max(codes, default=DONE)

@@ -11,7 +11,7 @@ from pydicom import dcmread
 from cxr_pacs import dimse
 from cxr_pacs.dicomweb import WebService, read_credentials
 from cxr_pacs.errors import ConfigurationError, DeliveryRefused, DestinationUnavailable
-from cxr_pacs.gateway.folder import put_into_folder, writable_folder
+from cxr_pacs.gateway.folder import Folder
 from cxr_pacs.settings import DicomDestination, FolderDestination, Settings, WebDestination
 
 __all__ = ["Destination", "check_credentials", "destinations", "problem"]
@@ -63,19 +63,6 @@ class _WebArchive:
         self._service.probe()
 
 
-class _Folder:
-    def __init__(self, settings: FolderDestination) -> None:
-        self._folder = settings.folder
-
-    def send(self, path: Path) -> None:
-        put_into_folder(self._folder, *_uids(path), path.read_bytes())
-
-    forward = send
-
-    def probe(self) -> None:
-        writable_folder(self._folder)
-
-
 def _uids(path: Path) -> tuple[str, str]:
     """Study and SOP Instance UID of a file of the spool."""
     header = dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID", "SOPInstanceUID"])
@@ -113,4 +100,4 @@ def _destination(
         return _Archive(calling_ae_title, settings)
     if isinstance(settings, WebDestination):
         return _WebArchive(settings)
-    return _Folder(settings)
+    return Folder(settings)

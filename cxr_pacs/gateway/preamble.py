@@ -35,16 +35,16 @@ def with_preamble(content: bytes) -> bytes:
         return content
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian if content[4:6] in _VRS else ImplicitVRLittleEndian
+    meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+    buffer = DicomBytesIO()
+    buffer.write(_PREAMBLE + b"DICM")
     try:
         header = _identity(content)
         meta.MediaStorageSOPClassUID = header.SOPClassUID
         meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+        write_file_meta_info(buffer, meta, enforce_standard=True)
     except Exception:  # noqa: BLE001  pydicom raises anything for bytes that are not DICOM
         return content
-    meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
-    buffer = DicomBytesIO()
-    buffer.write(_PREAMBLE + b"DICM")
-    write_file_meta_info(buffer, meta, enforce_standard=True)
     return buffer.getvalue() + content
 
 

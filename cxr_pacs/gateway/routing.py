@@ -20,12 +20,12 @@ from cxr_pacs.errors import SettingsError
 from cxr_pacs.inference import Findings, ModelIdentity
 from cxr_pacs.settings import RouteSettings, Settings
 
-__all__ = ["RoutedImage", "Routes", "check_findings", "read_routed_image", "routed_image"]
+__all__ = ["OBJECT_NAMES", "RoutedImage", "Routes", "check_findings", "read_routed_image", "routed_image"]
 
 # All that routes look at in a header: nothing of it tells who the patient is, and nothing of it is kept.
 _ROUTED_TAGS: Final = ("StationName", "BodyPartExamined")
 # Name of an object in the settings, by the kind of a result in the ledger.
-_OBJECTS: Final[Mapping[str, str]] = MappingProxyType(
+OBJECT_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "SR": "report",
         "SC": "heatmap",
@@ -44,7 +44,7 @@ class RoutedImage:
     Attributes
     ----------
     source : str
-        AE title that sent it.
+        AE title that sent it, or ``folder:NAME``.
     station, body_part : str
         Station Name (0008,1010) and Body Part Examined (0018,0015); empty where the header has none.
     findings : Findings or None
@@ -86,11 +86,11 @@ class Routes:
         """Destinations of an object of ours of `kind` that was made of `images`, in the settings' order."""
         if not self._routes:
             return self._names
-        name, images = _OBJECTS[kind], tuple(images)
+        name, images = OBJECT_NAMES[kind], tuple(images)
         return self._destinations(
             route
             for route in self._routes
-            if name in (route.objects or _OBJECTS.values()) and any(_applies(route, one) for one in images)
+            if name in (route.objects or (name,)) and any(_applies(route, one) for one in images)
         )
 
     def of_original(self, image: RoutedImage, moment: Literal["before", "after"]) -> tuple[str, ...]:
@@ -102,6 +102,13 @@ class Routes:
     def forward_any(self, moment: Literal["before", "after"]) -> bool:
         """Whether some original may go anywhere then."""
         return any(_forwards(route, moment) for route in self._routes)
+
+    def sources_to(self, destination: str) -> frozenset[str] | None:
+        """Name the sources of what may go to `destination`; None where it may be any."""
+        routes = [route for route in self._routes if destination in route.destinations]
+        if not self._routes or not all(route.source for route in routes):
+            return None
+        return frozenset(source for route in routes for source in route.source)
 
     def _destinations(self, routes: Iterable[RouteSettings]) -> tuple[str, ...]:
         wanted = {name for route in routes for name in route.destinations}

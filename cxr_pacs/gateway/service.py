@@ -16,6 +16,7 @@ from cxr_pacs.gateway.commitment_provider import CommitmentProvider
 from cxr_pacs.gateway.destinations import check_credentials
 from cxr_pacs.gateway.fetch_schedule import FetchSchedule
 from cxr_pacs.gateway.fetching import Fetcher
+from cxr_pacs.gateway.folder_tables import FolderTables
 from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.intake import Intake, storage_classes
 from cxr_pacs.gateway.ledger import open_ledger
@@ -37,7 +38,7 @@ from cxr_pacs.gateway.workflow import StudyWorkflows, Surroundings
 from cxr_pacs.gateway.worklist import local_entity, worklist_service
 from cxr_pacs.inference import Engine, bundled, load_bundle, load_engine
 from cxr_pacs.radiograph import decodable_transfer_syntaxes
-from cxr_pacs.settings import DicomSettings, Settings
+from cxr_pacs.settings import DicomSettings, FolderDestination, Settings
 from cxr_pacs.worklist import Worklist
 
 __all__ = [
@@ -188,6 +189,7 @@ class Gateway:
             if workflows is not None:
                 workflows.start()
                 undo.callback(workflows.stop, WORKFLOW_GRACE)
+                self._write_tables(site, undo)
                 retention = Retention(site)
                 retention.start()
                 undo.callback(retention.stop)
@@ -223,6 +225,13 @@ class Gateway:
             undo.callback(presence.stop)
         else:
             undo.enter_context(site.spool.exclusive())
+
+    def _write_tables(self, site: Site, undo: ExitStack) -> None:
+        for destination in self._settings.destination:
+            if isinstance(destination, FolderDestination) and destination.tables:
+                tables = FolderTables(site, destination)
+                tables.start()
+                undo.callback(tables.stop)
 
     def _watch(self, site: Site, intake: Intake, undo: ExitStack) -> None:
         contexts = dict(storage_service(self._settings.dicom, intake.receive).contexts)

@@ -16,6 +16,7 @@ from cxr_pacs.gateway.commitment_standing import (
 from cxr_pacs.gateway.destinations import destinations, problem
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.tables import instance, study
+from cxr_pacs.gateway.watch.standing import WatchStanding
 from cxr_pacs.gateway.watermark import DiskUsage
 from cxr_pacs.settings import Settings
 
@@ -80,6 +81,8 @@ class Standing:
         Of the destinations that were ever asked.
     requests : RequestStanding
         What modalities asked for.
+    watches : tuple of WatchStanding
+        Watched folders.
     disk : DiskUsage
         Of the spool.
     """
@@ -93,6 +96,7 @@ class Standing:
     destinations: tuple[DestinationStanding, ...]
     commitments: tuple[CommitmentStanding, ...]
     requests: RequestStanding
+    watches: tuple[WatchStanding, ...]
     disk: DiskUsage
 
     @property
@@ -100,7 +104,9 @@ class Standing:
         """Whether something stands that will not go on by itself."""
         stuck = any(one.parked or (one.problem and not one.removed) for one in self.destinations)
         uncommitted = any(one.failed for one in self.commitments)
-        return bool(self.without_report or self.decided["hold"] or stuck or uncommitted or self.disk.refusing)
+        unread = any(one.failed or one.problem for one in self.watches)
+        parts = (self.without_report, self.decided["hold"], stuck, uncommitted, unread, self.disk.refusing)
+        return any(parts)
 
 
 def answers(settings: Settings) -> dict[str, str | None]:
@@ -108,7 +114,12 @@ def answers(settings: Settings) -> dict[str, str | None]:
     return {name: problem(destination) for name, destination in destinations(settings).items()}
 
 
-def standing(connection: sa.Connection, problems: Mapping[str, str | None], disk: DiskUsage) -> Standing:
+def standing(
+    connection: sa.Connection,
+    problems: Mapping[str, str | None],
+    watches: tuple[WatchStanding, ...],
+    disk: DiskUsage,
+) -> Standing:
     """
     Count what the ledger holds.
 
@@ -118,6 +129,8 @@ def standing(connection: sa.Connection, problems: Mapping[str, str | None], disk
         On the ledger.
     problems : mapping
         What `answers` gave.
+    watches : tuple of WatchStanding
+        What `watch_standings` gave.
     disk : DiskUsage
         What `disk_usage` gave.
     """
@@ -145,6 +158,7 @@ def standing(connection: sa.Connection, problems: Mapping[str, str | None], disk
         ),
         commitments=commitment_standings(connection),
         requests=request_standing(connection),
+        watches=watches,
         disk=disk,
     )
 

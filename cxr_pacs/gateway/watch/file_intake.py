@@ -15,6 +15,7 @@ from pydicom._uid_dict import UID_dictionary
 from pydicom.config import IGNORE
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import data_element_generator, read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
@@ -39,6 +40,7 @@ _ZIP: Final = b"PK\x03\x04"
 _META: Final = 132  # bytes before the file meta information (PS3.10 7.1)
 _IMPLICIT: Final = UID("1.2.840.10008.1.2")
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_DELIMITERS: Final = (b"\xfe\xff\xdd\xe0", b"\xff\xfe\xe0\xdd")  # (FFFE,E0DD), PS3.5 Table 7.5-3
 _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
 
@@ -202,7 +204,7 @@ def _split(part10: bytes) -> tuple[UID, bytes]:
 
 
 def _elements(dataset: bytes, syntax: UID) -> dict[int, bytes | None]:
-    """The short values of a data set, by their tags; a longer one is None, but all are there."""
+    """Give the short values of a data set by their tags; a longer one is None, but all are there."""
     try:
         if syntax == DeflatedExplicitVRLittleEndian:
             dataset = _inflated(dataset)
@@ -211,8 +213,7 @@ def _elements(dataset: bytes, syntax: UID) -> dict[int, bytes | None]:
         with io.BytesIO(dataset) as file:
             for element in data_element_generator(file, implicit, little, defer_size=1024):
                 if isinstance(element, RawDataElement):
-                    if element.length != 0xFFFFFFFF and element.value_tell + element.length > len(dataset):
-                        raise EOFError
+                    _check_end(element, dataset, file.tell())
                     found[element.tag] = element.value
     except UnreadablePixels as error:
         raise UnreadableMedium(str(error)) from error
@@ -221,6 +222,16 @@ def _elements(dataset: bytes, syntax: UID) -> dict[int, bytes | None]:
     except Exception as error:  # noqa: BLE001  pydicom raises anything for bytes that are not DICOM
         raise UnreadableMedium(f"Its data set cannot be parsed ({type(error).__name__}).") from None
     return found
+
+
+def _check_end(element: RawDataElement, dataset: bytes, at: int) -> None:
+    """Raise EOFError where the value, or the delimitation item in which reading it ended, is cut off."""
+    if element.length != 0xFFFFFFFF:
+        cut_off = element.value_tell + element.length > len(dataset)
+    else:
+        cut_off = at > len(dataset) or dataset[at - 8 : at - 4] not in _DELIMITERS
+    if cut_off:
+        raise EOFError
 
 
 def _inflated(deflated: bytes) -> bytes:
@@ -233,7 +244,7 @@ def _inflated(deflated: bytes) -> bytes:
 
 
 def _uid(value: bytes | None) -> str:
-    return (value or b"").decode("ascii", "replace").strip("\0 ")
+    return (value or b"").decode("latin-1").strip("\0 ")
 
 
 def _check_read(sop_class: str, syntax: UID, contexts: Mapping[str, Collection[str]]) -> None:
@@ -254,10 +265,13 @@ def _name(uid: str, otherwise: str) -> str:
 def _file_meta(sop_class: str, sop_instance: str, syntax: UID) -> bytes:
     """Preamble and file meta information that say what the data set says, whatever the file's own said."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(sop_class, IGNORE), UID(sop_instance, IGNORE)
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = (
+        UID(sop_class, IGNORE),
+        UID(sop_instance, IGNORE),
+    )
     meta.TransferSyntaxUID = syntax
     meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
-    with io.BytesIO() as buffer:
+    with DicomBytesIO() as buffer:
         buffer.write(bytes(128) + b"DICM")
         write_file_meta_info(buffer, meta, enforce_standard=False)
         return buffer.getvalue()

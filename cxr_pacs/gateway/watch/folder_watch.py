@@ -128,7 +128,9 @@ class FolderWatch:
         except OSError as error:
             if self._is_there:
                 logger.error(  # noqa: TRY400  its text says it all
-                    "%s: the folder cannot be read: %s; it is waited for", self._settings.source, error.strerror
+                    "%s: the folder cannot be read: %s; it is waited for",
+                    self._settings.source,
+                    error.strerror,
                 )
             self._is_there = False
             return

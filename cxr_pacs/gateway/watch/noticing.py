@@ -57,7 +57,7 @@ class Notices(FileSystemEventHandler):
         self._observed: tuple[int, int] | None = None
 
     def attach(self) -> None:
-        """Listen to the folder that is there now: it may be another one than before, as a share mounted anew."""
+        """Listen to the folder that is there now: perhaps another than before, as a share mounted anew."""
         try:
             found = self._folder.stat()
         except OSError:

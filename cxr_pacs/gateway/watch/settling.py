@@ -26,9 +26,7 @@ class Settling:
         Gives those of some paths that a process has open for writing, as far as the system tells.
     """
 
-    def __init__(
-        self, stable: float, being_written: Callable[[Collection[str]], Collection[str]]
-    ) -> None:
+    def __init__(self, stable: float, being_written: Callable[[Collection[str]], Collection[str]]) -> None:
         self._stable = stable
         self._being_written = being_written
         # In the order of when they are looked at again.
@@ -80,7 +78,7 @@ def open_for_writing(paths: Collection[str]) -> set[str]:
 
 def _names(folder: str) -> list[str]:
     try:
-        return os.listdir(folder)
+        return os.listdir(folder)  # noqa: PTH208
     except OSError:  # it ended, or is another user's
         return []
 

@@ -44,10 +44,21 @@ class WatchStanding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileHistory:
-    """What became of the file at `path`: a sentence, and the SOP Instance UID of what it brought, if any."""
+    """What became of a file.
+
+    Attributes
+    ----------
+    path : Path
+    sentence : str
+    is_open : bool
+        Whether it is not looked at yet, or could not be taken in and may be mended.
+    sop_instance_uid : str or None
+        Of the image that it brought.
+    """
 
     path: Path
     sentence: str
+    is_open: bool
     sop_instance_uid: str | None
 
 
@@ -72,7 +83,8 @@ def watch_standings(connection: sa.Connection, settings: Settings) -> tuple[Watc
                 problem=None if watch is None else _problem(watch.folder),
                 taken=counts.get((name, "taken"), 0),
                 refused=counts.get((name, "refused"), 0),
-                failed=counts.get((name, "failed"), 0) + (sum(1 for _ in moved.rglob(f"*{REASON}")) if moved else 0),
+                failed=counts.get((name, "failed"), 0)
+                + (sum(1 for _ in moved.rglob(f"*{REASON}")) if moved else 0),
                 last_reason=connection.execute(failed.order_by(watched_file.c.at.desc()).limit(1)).scalar(),
             )
         )
@@ -100,7 +112,8 @@ def _history(connection: sa.Connection, file: Path, row: sa.Row[tuple[object, ..
     else:
         said = "could not be taken in" if row.state == "failed" else "is nothing for this gateway"
         sentence = f"It {said}: {row.reason}"
-    return FileHistory(path=file, sentence=sentence, sop_instance_uid=uid)
+    is_open = row is None or row.state == "failed"
+    return FileHistory(path=file, sentence=sentence, is_open=is_open, sop_instance_uid=uid)
 
 
 def _files(folder: Path) -> Iterator[Path]:

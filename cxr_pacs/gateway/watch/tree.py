@@ -55,8 +55,8 @@ class Tree:
 
     def is_meant(self, path: str) -> bool:
         """Whether no part of the path below the root is a name that is passed over."""
-        parts = os.path.relpath(path, self.root).split(os.sep)
-        return parts[0] not in {os.pardir, *self._left_out} and not any(map(is_hidden, parts))
+        parts = Path(os.path.relpath(path, self.root)).parts
+        return not any(map(is_hidden, parts)) and self._left_out.isdisjoint(parts[:1])
 
     def files(self) -> Iterator[Sighting]:
         """Look at all of them; OSError where the root itself cannot be listed."""

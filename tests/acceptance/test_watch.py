@@ -1,0 +1,292 @@
+"""A watched folder as a process: killed again and again while files come; by events and by polling.
+
+``CXR_FILES`` sets how many files come, ``CXR_KILLS`` how often the process is killed, ``CXR_SEED`` the moments.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from campaign import Books
+from chance import SEED
+from peers import eventually
+from pydicom import dcmread
+from studies import ONE_OF_EACH, new_radiograph
+from swift_gateway import COMMAND, SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+FILES = int(os.environ.get("CXR_FILES", "150"))
+KILLS = int(os.environ.get("CXR_KILLS", "6"))
+WRITERS = 3
+# Seconds after which what does not come will not come.
+PATIENCE = 120.0 + FILES / 4
+_SETTINGS = """\
+[spool]
+path = "{spool}"
+[study]
+quiet_period = 0.3
+[delivery]
+first_retry = 0.2
+longest_retry = 1.0
+"""
+_WATCH = """\
+[[destination]]
+name = "out"
+folder = "{out}"
+pictures = true
+tables = true
+[[watch]]
+name = "watch"
+folder = "{folder}"
+notice = "{notice}"
+rescan = {rescan}
+stable = 0.5
+"""
+
+
+class Process:
+    """``cxr-pacs`` over a folder, from `start` to `stop`."""
+
+    def __init__(self, folder: Path, source: Path, *arguments: object, more: str = "") -> None:
+        self.source = source
+        self.out = folder / "out"
+        self.out.mkdir(parents=True)
+        self.spool = folder / "spool"
+        self._log = folder / "log"
+        self._config = folder / "site.toml"
+        self._config.write_text(_SETTINGS.format(spool=self.spool) + more, encoding="utf-8")
+        self._arguments = [*map(str, arguments), "--config", str(self._config)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([*COMMAND, *self._arguments], stdout=log, stderr=log)
+
+    def end(self, how: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(how)
+        return self._process.wait(120)
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def await_ready(self, times: int) -> None:
+        eventually(lambda: self.said.count("ready:") >= times)
+
+    @property
+    def results(self) -> list[Path]:
+        return [path for path in self.out.glob("*/*.dcm") if not path.name.startswith(".")]
+
+    @property
+    def lines(self) -> list[dict[str, str]]:
+        path = self.out / "instances.csv"
+        return list(csv.DictReader(io.StringIO(path.read_text()))) if path.is_file() else []
+
+
+class Writers:
+    """Three who copy films into a folder, each in his own way, with pauses; some copy what is there already."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self.studies: list[str] = []
+        self.damaged = 0
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._films = [new_radiograph() for _ in range(FILES)]
+        self._seeds = [chance.random() for _ in range(WRITERS)]
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(WRITERS)
+        self._writing = [self._pool.submit(self._write, number) for number in range(WRITERS)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    @property
+    def written(self) -> int:
+        return len(self.studies)
+
+    def finish(self) -> None:
+        for one in self._writing:
+            one.result()
+
+    def _write(self, number: int) -> None:
+        chance = random.Random(self._seeds[number])  # noqa: S311  the seed is in the test's name
+        ways = (self._in_pieces, self._renamed, self._moved, self._copied, self._cut_off)
+        for serial, film in enumerate(self._films[number::WRITERS]):
+            buffer = io.BytesIO()
+            film.save_as(buffer)
+            path = self._folder / f"w{number}" / f"{serial // 50}" / f"IM{serial}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            chance.choice(ways)(path, buffer.getvalue(), chance)
+            with self._lock:
+                self.studies.append(str(film.StudyInstanceUID))
+            threading.Event().wait(chance.uniform(0, 0.2))  # as people and networks do
+
+    def _in_pieces(self, path: Path, content: bytes, chance: random.Random) -> None:
+        """Close the file between two pieces, and wait longer than the watch does."""
+        cut = chance.randrange(len(content))
+        path.write_bytes(content[:cut])
+        if chance.random() < 0.1:
+            threading.Event().wait(2.5)
+        with path.open("ab") as file:
+            file.write(content[cut:])
+
+    def _renamed(self, path: Path, content: bytes, chance: random.Random) -> None:
+        partial = path.with_name(f"{path.name}.part")
+        partial.write_bytes(content)
+        threading.Event().wait(chance.uniform(0, 0.1))
+        partial.rename(path)
+
+    def _moved(self, path: Path, content: bytes, chance: random.Random) -> None:
+        path.write_bytes(content)
+        threading.Event().wait(chance.choice((0.0, 0.5, 3.0)) if chance.random() < 0.2 else 0.0)
+        path.rename(path.with_name(f"{path.name}.dcm"))
+
+    def _copied(self, path: Path, content: bytes, chance: random.Random) -> None:
+        path.write_bytes(content)
+        shutil.copy(path, path.with_name(f"copy of {path.name} {chance.randrange(9)}"))
+
+    def _cut_off(self, path: Path, content: bytes, chance: random.Random) -> None:
+        """Leave half a file beside the whole one for good."""
+        path.write_bytes(content)
+        path.with_name(f"{path.name} half").write_bytes(content[: chance.randrange(len(content))])
+
+
+def _kill_at_random(process: Process, writers: Writers, chance: random.Random) -> None:
+    for number, moment in enumerate(sorted(chance.sample(range(FILES), KILLS))):
+        eventually(lambda moment=moment: writers.written >= moment, timeout=PATIENCE)
+        if chance.random() < 0.7:
+            process.await_ready(number + 1)
+            threading.Event().wait(chance.uniform(0, 1.5))  # a random moment, not a condition
+        process.end(signal.SIGKILL)
+        with process._log.open("a") as log:
+            log.write("ready: was perhaps not said\n" * (number + 1 - process.said.count("ready:")))
+        process.start()
+
+
+@pytest.mark.timeout(3 * PATIENCE)
+@pytest.mark.parametrize("seed", [SEED])
+def test_each_file_is_reported_once_though_the_watch_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv(SECONDS, "0")
+    chance = random.Random(seed)  # noqa: S311  the seed is in the test's name
+    source = tmp_path / "in"
+    source.mkdir()
+    began = time.monotonic()
+    with (
+        Process(tmp_path, source, "watch", source, "--out", tmp_path / "out") as process,
+        Writers(source, chance) as writers,
+    ):
+        books = Books(f"sqlite:///file:{process.spool / 'ledger.sqlite'}?mode=ro&uri=true", process.spool)
+        _kill_at_random(process, writers, chance)
+        writers.finish()
+        before = _content(source)
+        wanted = FILES * ONE_OF_EACH.total()
+        try:
+            eventually(lambda: len(process.results) >= wanted, timeout=PATIENCE, every=0.5)
+            eventually(lambda: len(process.lines) == FILES, timeout=60)
+            eventually(lambda: not books.unfinished(), timeout=PATIENCE)
+        except TimeoutError as error:
+            pytest.fail(f"{error}\n{books.unfinished()}\n{process.said[-5000:]}")
+        seconds = time.monotonic() - began
+        assert process.end(signal.SIGTERM) == 0, process.said[-5000:]
+    books.check(writers.studies)
+    made = Counter((str(d.StudyInstanceUID), d.Modality) for d in map(_header, process.results))
+    assert made == {(study, kind): many for study in writers.studies for kind, many in ONE_OF_EACH.items()}
+    assert sorted(line["study_instance_uid"] for line in process.lines) == sorted(writers.studies)
+    assert {line["reported"] for line in process.lines} == {"True"}
+    assert len(list(process.out.glob("*/study.json"))) == FILES
+    assert _content(source) == before
+    with capsys.disabled():
+        print(f"\n{FILES} files, {KILLS} kills: {seconds:.0f} s, {FILES / seconds:.1f} files/s")
+
+
+def _header(path: Path):
+    return dcmread(path, stop_before_pixels=True)
+
+
+def _content(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+    }
+
+
+def _drop(process: Process, films: Sequence[bytes], chance: random.Random) -> Iterator[float]:
+    """Copy films in one after the other; when the last byte of each was there."""
+    for number, film in enumerate(films):
+        (process.source / f"film {number}").write_bytes(film)
+        yield time.time()
+        threading.Event().wait(chance.uniform(0.1, 0.4))
+
+
+def _watched(folder: Path, notice: str, rescan: float, films: Sequence[bytes]) -> tuple[Process, list[float]]:
+    """Watch a folder by `notice`; seconds from the last byte of each film to its report."""
+    source = folder / "in"
+    source.mkdir(parents=True)
+    watch = _WATCH.format(out=folder / "out", folder=source, notice=notice, rescan=rescan)
+    with Process(folder, source, "serve", "--role", "watcher", more=watch) as process:
+        process.await_ready(1)
+        studies = [str(dcmread(io.BytesIO(film), stop_before_pixels=True).StudyInstanceUID) for film in films]
+        copied = list(_drop(process, films, random.Random(SEED)))  # noqa: S311
+        eventually(lambda: len(process.results) == len(films) * ONE_OF_EACH.total())
+        eventually(lambda: len(process.lines) == len(films))
+        eventually(lambda: all(line["reported"] == "True" for line in process.lines))
+        assert process.end(signal.SIGTERM) == 0, process.said[-5000:]
+    reported = {p.parent.name: p.stat().st_mtime for p in process.results if _header(p).Modality == "SR"}
+    return process, [reported[study] - at for study, at in zip(studies, copied, strict=True)]
+
+
+def test_events_and_polling_give_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv(SECONDS, "0")
+    films = []
+    for number in range(8):
+        buffer = io.BytesIO()
+        new_radiograph(**({"ViewPosition": "LL"} if number == 7 else {})).save_as(buffer)
+        films.append(buffer.getvalue())
+    films = films[:7]
+    by_events, quick = _watched(tmp_path / "events", "events", 60.0, films)
+    by_polling, slow = _watched(tmp_path / "polling", "polling", 1.0, films)
+    assert {path.relative_to(by_events.out) for path in by_events.results} == {
+        path.relative_to(by_polling.out) for path in by_polling.results
+    }
+
+    def outcomes(process):
+        lines = ({**line, "received_at": ""} for line in process.lines)
+        return sorted(lines, key=lambda line: line["sop_instance_uid"])
+
+    assert outcomes(by_events) == outcomes(by_polling)
+    with capsys.disabled():
+        for name, seconds in (("events", quick), ("polling each second", slow)):
+            told = f"median {statistics.median(seconds):.1f} s, longest {max(seconds):.1f} s"
+            print(f"\nlast byte to report, stable for 0.5 s, quiet for 0.3 s, by {name}: {told}", end="")

@@ -1,0 +1,263 @@
+"""A watched folder: what is dropped in comes in once, what goes wrong has a reason, and it lives on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from peers import eventually
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from radiographs import make_radiograph
+
+from cxr_pacs.cli import main
+from cxr_pacs.errors import SpoolUnavailable
+from cxr_pacs.gateway.ledger import open_ledger
+from cxr_pacs.gateway.tables import watched_file
+from cxr_pacs.gateway.watch import FolderWatch
+from cxr_pacs.gateway.watch.file_intake import FileIntake
+from cxr_pacs.gateway.watch.record import Record
+from cxr_pacs.settings import Settings, SpoolSettings
+from cxr_pacs.watching import WatchSettings
+
+CONTEXTS = {str(DigitalXRayImageStorageForPresentation): (str(ExplicitVRLittleEndian),)}
+TINY = np.linspace(0, 1, 96, dtype=np.float32).reshape(12, 8)
+
+
+class Site:
+    """A watched folder, a ledger, and in place of the intake a list."""
+
+    def __init__(self, folder):
+        self.folder = folder / "in"
+        self.folder.mkdir()
+        (folder / "spool").mkdir()
+        self.config = folder / "site.toml"
+        self.config.write_text(
+            f"[spool]\npath = '{folder / 'spool'}'\n"
+            f"[[watch]]\nname = 'in'\nfolder = '{self.folder}'\nmove = true"
+        )
+        self.ledger = open_ledger(Settings(spool=SpoolSettings(path=folder / "spool")).database_url)
+        self.received = []
+        self.fault = None
+        self.taken = []
+
+    def receive(self, instance):
+        if self.fault is not None:
+            raise self.fault
+        self.received.append(instance)
+
+    @property
+    def uids(self):
+        return [one.sop_instance_uid for one in self.received]
+
+    @property
+    def rows(self):
+        with self.ledger.begin() as connection:
+            return connection.execute(sa.select(watched_file)).all()
+
+    def drop(self, name, **tags):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset = make_radiograph(picture=TINY, PatientID=str(name), **tags)
+        dataset.save_as(path)
+        return str(dataset.SOPInstanceUID)
+
+    @contextmanager
+    def watching(self, **keys):
+        site = self
+
+        class Intake(FileIntake):
+            def take(self, path):
+                site.taken.append(os.path.relpath(path, site.folder))
+                return super().take(path)
+
+        settings = WatchSettings(name="in", folder=self.folder, **{"rescan": 0.3, "stable": 0.1} | keys)
+        intake = Intake(settings.source, CONTEXTS, self.receive)
+        watch = FolderWatch(settings, intake, Record(self.ledger, "in", time.time))
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.stop(10.0)
+
+
+@pytest.fixture
+def site(tmp_path):
+    made = Site(tmp_path)
+    yield made
+    made.ledger.engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr("cxr_pacs.gateway.watch.folder_watch._PAUSE", 0.2)
+
+
+def test_a_restart_reads_nothing_again_and_a_changed_file_alone_is_looked_at(site):
+    wanted = [site.drop(f"{year}/IM{year}") for year in range(20)]
+    with site.watching():
+        eventually(lambda: len(site.rows) == 20)
+    assert sorted(site.uids) == sorted(wanted)
+    assert {row.state for row in site.rows} == {"taken"}
+    site.taken.clear()
+    changed = site.drop("3/IM3", StudyDescription="corrected")
+    with site.watching():
+        eventually(lambda: site.uids[20:] == [changed])
+    assert site.taken == ["3/IM3"]
+
+
+@pytest.mark.parametrize("notice", ["events", "polling"])
+def test_files_that_grow_are_renamed_in_copied_replaced_or_removed(site, notice, tmp_path):
+    # With events alone: the next look over everything would come in a minute.
+    with site.watching(notice=notice, rescan=60.0 if notice == "events" else 0.3):
+        eventually(lambda: threading.active_count() > 2 or notice == "polling")
+        first = site.drop("first")
+        eventually(lambda: site.uids == [first])
+        content = (site.folder / "first").read_bytes()
+        with (site.folder / "grows").open("wb") as file:
+            for start in range(0, len(content), 200):
+                file.write(content[start : start + 200])
+                file.flush()
+                os.fsync(file.fileno())
+        (site.folder / "renamed.part").write_bytes(content)
+        (site.folder / "renamed.part").rename(site.folder / "renamed")
+        shutil.copytree(site.folder, tmp_path / "beside")
+        (tmp_path / "beside").rename(site.folder / "folder")
+        (site.folder / "removed").write_bytes(content)
+        (site.folder / "removed").unlink()
+        second = site.drop("replaced.part")
+        (site.folder / "replaced.part").replace(site.folder / "first")
+        eventually(lambda: second in site.uids)
+        eventually(lambda: {"grows", "renamed", "folder/first"} <= set(site.taken))
+        # Each came whole, the same bytes as often as there are copies: which the intake knows.
+        assert {one.dataset for one in site.received if one.sop_instance_uid == first} == {
+            site.received[0].dataset
+        }
+    assert {row.state for row in site.rows} == {"taken"}
+
+
+def test_a_file_is_taken_in_as_soon_as_it_is_whole_and_not_before(site):
+    content_of = site.drop(".hidden")
+    content = (site.folder / ".hidden").read_bytes()
+    with site.watching():
+        for end in (140, 600, len(content) - 1):
+            (site.folder / "slow").write_bytes(content[:end])
+            eventually(lambda end=end: [row.state for row in site.rows if row.size == end] == ["failed"])
+            assert site.received == []
+        (site.folder / "slow").write_bytes(content)
+        eventually(lambda: [row.state for row in site.rows] == ["taken"])
+    assert site.uids == [content_of]
+
+
+def test_a_folder_that_disappears_and_comes_back(site, caplog, tmp_path):
+    first = site.drop("first")
+    with site.watching(rescan=0.2), caplog.at_level(logging.INFO, "cxr_pacs"):
+        eventually(lambda: site.uids == [first])
+        site.folder.rename(tmp_path / "away")
+        eventually(lambda: "the folder cannot be read: No such file or directory" in caplog.text)
+        assert len(site.rows) == 1
+        (tmp_path / "away").rename(site.folder)
+        eventually(lambda: "the folder is there again" in caplog.text)
+        second = site.drop("second")
+        eventually(lambda: site.uids == [first, second])
+    assert caplog.text.count("the folder cannot be read") == 1
+
+
+def test_bad_files_have_a_reason_each_and_nothing_tells_a_name(site, caplog, capsys):
+    (site.folder / "Doe_John_empty").touch()
+    (site.folder / "notes.txt").write_text("Doe, John")
+    with (site.folder / "vast").open("wb") as file:
+        file.write(bytes(128) + b"DICM")
+        file.truncate(5 << 30)
+    (site.folder / "loop").symlink_to(site.folder)
+    with open(os.fsencode(site.folder) + b"/r\xf6ntgen", "wb") as file:  # noqa: PTH123
+        file.write(b"x")
+    good = site.drop("Doe_John.dcm")
+    with caplog.at_level(logging.INFO, "cxr_pacs"), site.watching(rescan=0.1):
+        eventually(lambda: len(site.rows) == 6)
+        eventually(lambda: site.taken.count("Doe_John_empty") == 1)
+    assert site.uids == [good]
+    reasons = sorted(row.reason or "" for row in site.rows)
+    assert [one.split(";")[0].split(":")[0] for one in reasons] == [
+        "",
+        "A link to a folder is not followed",
+        "It has 5368709120 bytes",
+        "It is empty.",
+        "It is not a DICOM file.",
+        "It is not a DICOM file.",
+    ]
+    assert caplog.text.count("failed") == 3
+    assert "Doe" not in caplog.text
+    assert "Doe" not in str(site.rows)
+
+    assert main(["status", "--config", str(site.config)]) == 3
+    said = capsys.readouterr().out
+    assert "in: 1 files taken in, 2 refused, 3 failed" in said
+    assert main(["why", str(site.folder / "Doe_John_empty"), "--config", str(site.config)]) == 3
+    assert capsys.readouterr().out.endswith("Doe_John_empty: It could not be taken in: It is empty.\n")
+    assert main(["why", str(site.folder), "--config", str(site.config)]) == 3
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) == 5
+    assert "r\\xf6ntgen: It is nothing for this gateway: It is not a DICOM file." in said
+    assert "Doe_John.dcm" not in said
+
+
+def test_what_is_moved_lies_in_done_or_failed_with_its_reason(site, capsys):
+    good = site.drop("2024/good.dcm")
+    (site.folder / "2024" / "bad").write_bytes(b"")
+    with site.watching(move=True):
+        eventually((site.folder / "done/2024/good.dcm").is_file)
+        eventually((site.folder / "failed/2024/bad").is_file)
+    assert (site.folder / "failed/2024/bad.reason").read_text() == "It is empty.\n"
+    assert site.uids == [good]
+    assert main(["status", "--config", str(site.config)]) == 3
+    assert "1 failed" in capsys.readouterr().out
+
+
+def test_one_that_was_taken_in_by_a_process_that_died_is_moved_by_the_next(site):
+    site.drop("good")
+    with site.watching():
+        eventually(lambda: len(site.rows) == 1)
+    with site.watching(move=True):
+        eventually((site.folder / "done" / "good").is_file)
+    assert site.taken == ["good"]
+
+
+def test_while_the_spool_takes_nothing_files_wait(site, caplog):
+    site.fault = SpoolUnavailable("the spool did not take a file: No space left on device")
+    wanted = site.drop("good")
+    with caplog.at_level(logging.WARNING, "cxr_pacs"), site.watching():
+        eventually(lambda: "nothing is taken in: the spool did not take a file" in caplog.text)
+        assert site.rows == []
+        site.fault = None
+        eventually(lambda: site.uids == [wanted])
+
+
+def test_what_nobody_foresaw_ends_no_watch(site, caplog):
+    site.fault = ZeroDivisionError("Doe^John")
+    wanted = site.drop("good")
+    with caplog.at_level(logging.ERROR, "cxr_pacs"), site.watching():
+        eventually(lambda: "ZeroDivisionError in receive" in caplog.text)
+        site.fault = None
+        eventually(lambda: site.uids == [wanted])
+    assert "Doe" not in caplog.text
+
+
+def test_files_that_are_gone_are_forgotten_but_not_where_nothing_is_there_at_all(site):
+    for name in ("a", "b"):
+        site.drop(name)
+    with site.watching(rescan=0.1):
+        eventually(lambda: len(site.rows) == 2)
+        (site.folder / "a").unlink()
+        eventually(lambda: len(site.rows) == 1)
+        (site.folder / "b").unlink()
+        looked_again = site.drop("c")
+        (site.folder / "c").rename(site.folder / ".c")
+        assert looked_again not in site.uids
+    assert len(site.rows) == 1
