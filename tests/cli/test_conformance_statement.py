@@ -407,7 +407,8 @@ def test_the_configuration_and_the_destinations_are_those_that_run(make_settings
     assert set(stated) == {
         f"{table}.{key}"
         for table, part in settings
-        if table not in {"database", "engine", "spool", "destination", "archive", "route", "modality"}
+        if table
+        not in {"database", "engine", "spool", "destination", "archive", "route", "modality", "watch"}
         for key in type(part).model_fields
     }
     assert "secret" not in statement
@@ -427,9 +428,12 @@ def test_forwarding_dicomweb_and_folders_are_stated_where_they_are_used(make_set
                 {"name": "share", "folder": Path("/share")},
             ],
             route=[{"destinations": ["archive"], "objects": ["original"]}],
+            watch=[{"name": "scans", "folder": Path("/scans")}],
         ),
         bundle,
     )
+    assert tables(statement)["Name", "Watched folder"] == [("scans", "/scans")]
+    assert "Files are read" not in plain
     assert tables(statement)["Name", "Address"] == [("web", "https://pacs/dicom-web")]
     assert tables(statement)["Name", "Folder"] == [("share", "/share")]
     assert "no DICOMweb" not in statement

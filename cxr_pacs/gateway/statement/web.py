@@ -1,4 +1,4 @@
-"""What the statement says of destinations without an association: DICOMweb servers and folders."""
+"""What the statement says of what needs no association: DICOMweb servers and folders."""
 
 from __future__ import annotations
 
@@ -34,4 +34,16 @@ def web_and_folders(settings: Settings) -> tuple[str, ...]:
         "Part 10 files are put into folders, as STUDY/INSTANCE.dcm by their UIDs, without a DICOMDIR:",
         table(("Name", "Folder"), folders),
     )
-    return (*(by_web if web else ()), *(by_folder if folders else ()))
+    watched = [(watch.name, watch.folder) for watch in settings.watch]
+    from_folder = (
+        (
+            "Files are read from folders: Part 10 files, data sets without preamble or file meta information, "
+            "and ZIP archives of such. A DICOMDIR is not followed: the files that it names are read by themselves."
+        ),
+        table(("Name", "Watched folder"), watched),
+    )
+    return (
+        *(by_web if web else ()),
+        *(by_folder if folders else ()),
+        *(from_folder if watched else ()),
+    )
