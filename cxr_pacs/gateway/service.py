@@ -187,9 +187,9 @@ class Gateway:
                 # Before anything is sent: an archive may report on an association of its own at once.
                 self._listen(site, intake, user, provider, receiving)
             if workflows is not None:
+                self._write_tables(site, undo)  # to the last object that is delivered
                 workflows.start()
                 undo.callback(workflows.stop, WORKFLOW_GRACE)
-                self._write_tables(site, undo)
                 retention = Retention(site)
                 retention.start()
                 undo.callback(retention.stop)

@@ -37,8 +37,9 @@ def web_and_folders(settings: Settings) -> tuple[str, ...]:
     watched = [(watch.name, watch.folder) for watch in settings.watch]
     from_folder = (
         (
-            "Files are read from folders: Part 10 files, data sets without preamble or file meta information, "
-            "and ZIP archives of such. A DICOMDIR is not followed: the files that it names are read by themselves."
+            "Files are read from folders: Part 10 files, data sets without preamble or file meta "
+            "information, and ZIP archives of such. A DICOMDIR is not followed: the files that it names are "
+            "read by themselves."
         ),
         table(("Name", "Watched folder"), watched),
     )
