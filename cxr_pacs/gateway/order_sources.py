@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack
 
 from cxr_pacs.gateway.order_intake import OrderIntake
+from cxr_pacs.gateway.worklist_folder import WorklistFolder
 from cxr_pacs.hl7v2 import MllpListener
 from cxr_pacs.hl7v2.message import require_package
 from cxr_pacs.settings import Settings
@@ -39,6 +40,13 @@ class OrderSources:
         with ExitStack() as undo:
             if self._settings.hl7.port:
                 self._listen(undo)
+            if self._settings.worklist.folder is not None:
+                folder = WorklistFolder(
+                    self._settings.worklist.folder, self._worklist, self._settings.worklist.rescan
+                )
+                folder.start()
+                undo.callback(folder.stop)
+                logger.info("worklist files in %s", self._settings.worklist.folder.absolute())
             self._on_stop = undo.pop_all()
 
     def stop(self) -> None:

@@ -43,7 +43,7 @@ def take_message(connection: sa.Connection, sent: str, content: bytes, now: floa
     connection.execute(sa.delete(message).where(message.c.taken_at < now - _REMEMBERED))
     key, digest = (hashlib.sha256(one).hexdigest() for one in (sent.encode(), content))
     new = insert_into(connection, message).values(sent=key, content=digest, taken_at=now)
-    if connection.execute(new.on_conflict_do_nothing()).rowcount:
+    if connection.execute(new.on_conflict_do_nothing().returning(message.c.sent)).first() is not None:
         return Known.NO
     known = connection.execute(sa.select(message.c.content).where(message.c.sent == key)).scalar_one()
     return Known.SAME if known == digest else Known.OTHER

@@ -1,0 +1,221 @@
+"""A watched folder of worklist files: what is written, changed and removed there, in one piece or in many."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+
+import pytest
+from peers import dcmtk, eventually, free_port
+from worklist_items import part_10, worklist_dataset, worklist_item
+
+from cxr_pacs.gateway import worklist_folder
+from cxr_pacs.gateway.worklist_folder import WorklistFolder
+from cxr_pacs.worklist import StepState, open_worklist
+from cxr_pacs.worklist.listing import Wanted, listed
+
+_DUMP = """
+(0008,0005) CS [ISO_IR 100]
+(0008,0050) SH [{accession}]
+(0010,0010) PN [VIVALDI^ANTONIO]
+(0010,0020) LO [AV35674]
+(0020,000d) UI [1.2.276.0.7230010.3.2.101]
+(0032,1060) LO [EXAM6]
+(0040,0100) SQ
+(fffe,e000) -
+(0008,0060) CS [MR]
+(0040,0001) AE [AA32\\AA33]
+(0040,0002) DA [19951015]
+(0040,0003) TM [085607]
+(0040,0007) LO [EXAM74]
+(0040,0009) SH [SPD3445]
+(fffe,e00d) -
+(fffe,e0dd) -
+(0040,1001) SH [RP454G234]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_long_waits(monkeypatch):
+    monkeypatch.setattr(worklist_folder, "_SETTLED", 0.2)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "worklist"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def worklist(tmp_path):
+    opened = open_worklist(f"sqlite:///{tmp_path / 'worklist.sqlite'}")
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def watching(folder, worklist, caplog):
+    caplog.set_level(logging.INFO, logger="cxr_pacs")
+    watch = WorklistFolder(folder, worklist, rescan=60.0)
+    watch.start()
+    yield watch
+    watch.stop()
+
+
+def _states(worklist):
+    with worklist.begin() as connection:
+        return {one.item.text("AccessionNumber"): one.state for one in listed(connection, Wanted())}
+
+
+def _write(path, accession, **options):
+    path.write_bytes(part_10(worklist_dataset(accession, **options)))
+
+
+def _looked(folder, worklist):
+    """The worklist after a look at every file as if it had settled."""
+    watch = WorklistFolder(folder, worklist, rescan=60.0)
+    watch.look()
+    eventually(lambda: not watch.look(), timeout=20)
+    return _states(worklist)
+
+
+@pytest.mark.usefixtures("watching")
+def test_a_file_is_added_changed_and_removed_at_once(folder, worklist):
+    _write(folder / "one.wl", "A1")
+    (folder / "lockfile").touch()
+    (folder / "one.txt").write_text("A2")
+    _write(folder / ".hidden.wl", "A3")
+    eventually(lambda: _states(worklist) == {"A1": StepState.SCHEDULED}, timeout=20)
+    with worklist.begin() as connection:
+        assert listed(connection, Wanted())[0].origin == "file:one.wl"
+    _write(folder / "one.wl", "A1", station="DX77")
+    eventually(lambda: _stations(worklist) == {"DX77"}, timeout=20)
+    (folder / "one.wl").unlink()
+    eventually(lambda: _states(worklist) == {"A1": StepState.CANCELLED}, timeout=20)
+    _write(folder / "one.wl", "A1")
+    eventually(lambda: _states(worklist) == {"A1": StepState.SCHEDULED}, timeout=20)
+
+
+def _stations(worklist):
+    with worklist.begin() as connection:
+        return {title for one in listed(connection, Wanted()) for title in one.item.stations}
+
+
+@pytest.mark.usefixtures("watching")
+def test_a_file_written_in_pieces_is_taken_once_it_is_whole(folder, worklist, caplog):
+    content = part_10(worklist_dataset("A1"))
+    with (folder / "one.wl").open("wb") as file:
+        file.write(content[:-30])
+        file.flush()
+        # So long that it seems to be finished.
+        eventually(lambda: "one.wl is not taken" in caplog.text, timeout=20)
+        assert _states(worklist) == {}
+        file.write(content[-30:])
+    eventually(lambda: _states(worklist) == {"A1": StepState.SCHEDULED}, timeout=20)
+    assert caplog.text.count("is not taken") == 1
+    assert "Doe" not in caplog.text
+
+
+def test_a_bad_file_is_told_once_and_the_others_are_taken(folder, worklist, caplog):
+    _write(folder / "good.wl", "A1")
+    (folder / "text.wl").write_text("Doe^Jane" * 100)
+    incomplete = worklist_dataset("A2")
+    del incomplete.PatientID
+    (folder / "incomplete.wl").write_bytes(part_10(incomplete))
+    watch = WorklistFolder(folder, worklist, rescan=60.0)
+    watch.look()
+    eventually(lambda: not watch.look(), timeout=20)
+    assert not watch.look()
+    assert _states(worklist) == {"A1": StepState.SCHEDULED}
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(said) == 2
+    assert "incomplete.wl is not taken: PatientID is missing or empty" in said[0]
+    assert "text.wl is not taken" in said[1]
+    assert "Doe" not in caplog.text
+
+
+def test_of_two_files_with_one_step_the_first_holds_it_until_it_goes(folder, worklist, caplog):
+    _write(folder / "b.wl", "A1", station="FIRST")
+    _looked(folder, worklist)
+    _write(folder / "a.wl", "A1", station="SECOND")
+    _looked(folder, worklist)
+    assert _stations(worklist) == {"FIRST"}
+    assert "a.wl is not taken: it is the same order and step as b.wl" in caplog.text
+    (folder / "b.wl").unlink()
+    assert _looked(folder, worklist) == {"A1": StepState.SCHEDULED}
+    assert _stations(worklist) == {"SECOND"}
+
+
+def test_what_changed_while_nobody_watched_is_found(folder, worklist):
+    for name in ("A1", "A2", "A3"):
+        _write(folder / f"{name}.wl", name)
+    assert set(_looked(folder, worklist)) == {"A1", "A2", "A3"}
+    (folder / "A1.wl").unlink()
+    _write(folder / "A2.wl", "A4")
+    with worklist.begin() as connection:
+        # Somebody else's word is the last one about a file that stays as it is.
+        worklist.put(connection, [worklist_item("A3", station="OTHER")], "hl7", 1.0)
+    states = _looked(folder, worklist)
+    assert states == {
+        "A1": StepState.CANCELLED,
+        "A2": StepState.CANCELLED,
+        "A3": StepState.SCHEDULED,
+        "A4": StepState.SCHEDULED,
+    }
+    assert "OTHER" in _stations(worklist)
+    (folder / "A3.wl").unlink()
+    assert _looked(folder, worklist) == states
+
+
+def test_a_step_that_has_begun_outlives_its_file(folder, worklist):
+    _write(folder / "one.wl", "A1")
+    _looked(folder, worklist)
+    with worklist.begin() as connection:
+        worklist.set_state(connection, 1, StepState.STARTED, 1.0)
+    (folder / "one.wl").unlink()
+    assert _looked(folder, worklist) == {"A1": StepState.STARTED}
+
+
+def test_a_folder_that_is_not_there_cancels_nothing(folder, worklist, caplog):
+    _write(folder / "one.wl", "A1")
+    _looked(folder, worklist)
+    away = folder.rename(folder.with_name("away"))
+    watch = WorklistFolder(folder, worklist, rescan=0.1)
+    watch.start()
+    try:
+        eventually(lambda: "cannot be read" in caplog.text, timeout=20)
+        assert "no events" in caplog.text
+        assert _states(worklist) == {"A1": StepState.SCHEDULED}
+        _write(away / "two.wl", "A2")
+        away.rename(folder)
+        # Without an event: by the next look.
+        eventually(lambda: set(_states(worklist)) == {"A1", "A2"}, timeout=20)
+    finally:
+        watch.stop()
+    assert caplog.text.count("cannot be read") == 1
+
+
+def test_files_that_dcmtk_made_are_taken_as_its_own_server_takes_them(folder, worklist, tmp_path):
+    station = folder / "STATION"
+    station.mkdir()
+    (station / "lockfile").touch()
+    for number, options in enumerate([[], ["-F"], ["+te"], ["+ti"]]):
+        dump = tmp_path / f"{number}.dump"
+        dump.write_text(_DUMP.format(accession=f"A{number}"), encoding="latin-1")
+        made = dcmtk("dump2dcm", *options, dump, station / f"{number}.wl")
+        assert made.returncode == 0, made.stderr
+    shutil.copy(station / "0.wl", station / "copy.txt")
+    assert set(_looked(folder, worklist)) == {"A0", "A1", "A2", "A3"}
+    port = free_port()
+    server = subprocess.Popen(["wlmscpfs", "-dfp", str(folder), str(port)])
+    try:
+        echo = ["echoscu", "-aec", "STATION", "127.0.0.1", port]
+        eventually(lambda: dcmtk(*echo).returncode == 0, timeout=20)
+        query = ["-k", "(0008,0050)", "-k", "(0040,0100)[0].(0008,0060)=MR"]
+        told = dcmtk("findscu", "-W", "-aec", "STATION", *query, "127.0.0.1", port)
+    finally:
+        server.terminate()
+        server.wait(20)
+    assert all(f"[A{number}" in told.stdout + told.stderr for number in range(4))
