@@ -17,7 +17,7 @@ from pydicom import Dataset
 
 from cxr_pacs.evidence.attributes import is_decodable, items, single, terms_of
 
-__all__ = ["Comparison", "Outcome", "compare", "differences", "image_keys", "values"]
+__all__ = ["COMPARED", "Comparison", "Outcome", "compare", "differences", "image_keys", "values"]
 
 _ONE_VALUE: Final = (
     "PatientID",
@@ -29,6 +29,7 @@ _ONE_VALUE: Final = (
 )
 # An image may belong to several requests: to agree, one of them is enough.
 _OF_A_REQUEST: Final = ("AccessionNumber", "RequestedProcedureID")
+COMPARED: Final = (*_ONE_VALUE, *_OF_A_REQUEST)
 _REQUESTS: Final = ("RequestAttributesSequence", "ReferencedRequestSequence")
 _ACCENTS: Final = range(0x300, 0x370)  # Combining Diacritical Marks; a kana's voicing is no accent
 

@@ -10,7 +10,7 @@ from pynetdicom import AE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import time
 
-from cxr_pacs.dimse import Service, associations, query, retrieve, storage
+from cxr_pacs.dimse import Service, associations, query, retrieve, storage, worklist
 from cxr_pacs.gateway import intake
 from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE
 from cxr_pacs.gateway.service import (
@@ -20,7 +20,7 @@ from cxr_pacs.gateway.service import (
     performed_step_service,
     storage_service,
 )
-from cxr_pacs.gateway.statement import commitment, procedure_steps
+from cxr_pacs.gateway.statement import commitment, orders, procedure_steps
 from cxr_pacs.gateway.statement.markdown import named, table
 from cxr_pacs.gateway.statement.web import web_and_folders
 from cxr_pacs.radiograph import SelectionPolicy, decodable_transfer_syntaxes
@@ -64,6 +64,7 @@ def services_overview(settings: Settings, objects: Sequence[FileDataset]) -> str
     asked = (*query.find_contexts(), retrieve.get_contexts(_storage(settings))[0], *retrieve.move_contexts())
     sent = {str(made.SOPClassUID) for made in objects} | {str(context.abstract_syntax) for context in asked}
     sent |= set(_forwarded_classes(settings))
+    sent |= {worklist.SOP_CLASS} if settings.order_check.worklist == "remote" else set()
     # A user of storage commitment listens for reports, too.
     received -= {commitment.SOP_CLASS}
     sent |= {commitment.SOP_CLASS} if settings.committing else set()
@@ -96,6 +97,7 @@ def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
             named("Association initiation (SCU)", 4, *_initiation(settings, objects)),
             named("Query and retrieve (SCU)", 4, *_retrieval(settings)),
             named("Storage commitment", 4, *commitment.paragraphs(settings)),
+            named("Orders of images", 4, *orders.paragraphs(settings)),
             named("Modality performed procedure steps", 4, *procedure_steps.paragraphs(settings)),
             *([named("DICOMweb and files", 3, *other)] if (other := web_and_folders(settings)) else []),
             named(
