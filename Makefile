@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 # The tests of training run on every backend of Keras that is here: TensorFlow, JAX; add torch (3 GB) for PyTorch.
-EXTRAS ?= cpu,postgres,hl7,train,jax,test,lint,bench
+EXTRAS ?= cpu,postgres,hl7,parquet,ray,train,jax,test,lint,bench
 ARCHIVE ?= embedded
 # Processes that share the tests: much of their time is waiting. Acceptance tests are the longest: they begin.
 WORKERS ?= 2

@@ -9,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from pydicom import dcmread
 
 from cxr_pacs.errors import UnreadablePixels
-from cxr_pacs.radiograph import read_radiograph, valid_part
+from cxr_pacs.radiograph import decode_picture, read_radiograph, valid_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -261,17 +260,13 @@ def _pixels(folder: Path, file: str) -> NDArray[np.uint8] | NDArray[np.float32]:
 
 def _image(written: bytes, file: str) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Decode PNG, JPEG and the like; an EXIF turn is applied."""
-    decoded: Any = None
-    if written:
-        flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
-        decoded = cv2.imdecode(np.frombuffer(written, np.uint8), flags)
-    if decoded is None:
-        raise CorpusError(f"image {file} cannot be decoded: it is no PNG, JPEG or DICOM, or it is damaged")
+    try:
+        decoded = decode_picture(written)
+    except UnreadablePixels as error:
+        raise CorpusError(f"image {file} cannot be decoded: {error}") from error
     if decoded.dtype == np.uint8:
         return np.asarray(decoded, np.uint8)
-    if decoded.dtype == np.uint16:
-        return np.asarray(decoded, np.float32) / np.float32(65535)
-    raise CorpusError(f"image {file} holds {decoded.dtype}; 8 or 16 bit without a sign are needed")
+    return np.asarray(decoded, np.float32) / np.float32(65535)
 
 
 def _dicom(written: bytes, file: str) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from cxr_pacs.evidence.key_objects import key_objects
 from cxr_pacs.evidence.picture import HeatmapPicture
 from cxr_pacs.evidence.plain_report import plain_report
 from cxr_pacs.evidence.presentation_state import presentation_state
+from cxr_pacs.evidence.research_picture import research_picture
 from cxr_pacs.evidence.secondary_capture import HeatmapStyle, heatmap, heatmap_without_text
 from cxr_pacs.evidence.segmentation import segmentation
 from cxr_pacs.evidence.source import ReadInstance, ReportedStudy, request_of
@@ -32,5 +33,6 @@ __all__ = [
     "presentation_state",
     "report",
     "request_of",
+    "research_picture",
     "segmentation",
 ]

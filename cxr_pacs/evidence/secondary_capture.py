@@ -43,6 +43,7 @@ from cxr_pacs.inference.findings import ClassScore, Findings
 __all__ = [
     "SERIES_NUMBER",
     "HeatmapStyle",
+    "caption",
     "describe_compression",
     "heatmap",
     "heatmap_uid",
@@ -122,9 +123,9 @@ def heatmap(
     findings, shown = instance.findings, picture.shown
     uid = heatmap_uid(instance.header, findings, shown, stamp)
     dataset = _capture(instance, shown, uid, stamp, style)
-    caption = _caption(shown, findings, stamp.language)
+    said = caption(shown, findings, stamp.language)
     draw = render if style.size == "1024" else render_at_source_size
-    _set_picture(dataset, instance.header, picture, draw(picture, caption), style)
+    _set_picture(dataset, instance.header, picture, draw(picture, said), style)
     return dataset
 
 
@@ -270,7 +271,8 @@ def _keep_geometry(dataset: Dataset, header: Dataset, picture: HeatmapPicture) -
             return
 
 
-def _caption(shown: ClassScore, findings: Findings, language: Language) -> Caption:
+def caption(shown: ClassScore, findings: Findings, language: Language) -> Caption:
+    """Say below a heatmap what it shows, and by which model."""
     model = findings.model
     verdict = words.REACHED if shown.passed else words.NOT_REACHED
     name = words.capitalised(codes.class_name(model, shown.label, language))

@@ -32,6 +32,7 @@ class Text:
 
 
 DISCLAIMER: Final = Text("AI-derived, not a diagnosis", "Obtenido por IA, no es un diagnóstico")
+RESEARCH_ONLY: Final = Text("Not DICOM: for research only", "No es DICOM: solo para investigación")
 
 # -- what a head was asked --
 OR: Final = Text("or", "o")

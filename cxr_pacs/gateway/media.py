@@ -5,6 +5,7 @@ Nothing is read before it is asked for, and one file at a time is in memory. Not
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections import Counter
@@ -12,6 +13,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
 
 from cxr_pacs.errors import UnreadableMedium
 from cxr_pacs.gateway.file_set import is_dicomdir_name, referenced_files
@@ -107,6 +111,24 @@ class MediaFile:
             where = "within an archive: unpack the outer one" if self.member else "without .zip in its name"
             raise UnreadableMedium(f"A ZIP archive {where}.")
         return with_preamble(content)
+
+    def header(self) -> Dataset:
+        """Return the data set without its pixels, read no further where the file is a whole Part 10 file.
+
+        Raises
+        ------
+        UnreadableMedium, OSError
+            As `part10`; and it is no data set.
+        """
+        try:
+            if self.member is None and self.fault is None:
+                with suppress(InvalidDicomError):
+                    return dcmread(self.path, stop_before_pixels=True)
+            return dcmread(io.BytesIO(self.part10()), stop_before_pixels=True)
+        except _UNREADABLE:
+            raise
+        except Exception as error:  # noqa: BLE001  pydicom raises anything for bytes that are not DICOM
+            raise UnreadableMedium(f"It is no readable data set ({type(error).__name__}).") from None
 
 
 class Media:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,10 +116,12 @@ class Reader:
 
     def open(self, path: Path) -> OpenedFile:
         """Decide on one file, DICOM or not; OSError when it cannot be read at all."""
+        return self.open_part10(path.read_bytes())
+
+    def open_part10(self, content: bytes) -> OpenedFile:
+        """Decide on the content of a file, DICOM or not."""
         try:
-            dataset = dcmread(path)
-        except OSError:
-            raise
+            dataset = dcmread(io.BytesIO(content))
         except Exception as error:  # noqa: BLE001  pydicom raises anything for bytes that are not DICOM
             sentence = f"The file is not a readable DICOM file ({type(error).__name__})."
             return OpenedFile(decision=_skip("file", sentence))

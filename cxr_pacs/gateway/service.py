@@ -61,9 +61,9 @@ WORKFLOW_GRACE = 120.0
 ONLY_EXECUTOR = "gateway"
 
 
-def open_engine(settings: Settings) -> Engine:
+def open_engine(settings: Settings, largest_batch: int = 1) -> Engine:
     """Load the bundle that the settings name, by path or by its name among the shipped ones."""
-    return load_engine(load_bundle(bundled(settings.model.bundle)), settings.engine.device)
+    return load_engine(load_bundle(bundled(settings.model.bundle)), settings.engine.device, largest_batch)
 
 
 def storage_service(

@@ -20,13 +20,14 @@ import numpy as np
 
 from cxr_pacs.errors import EngineError
 from cxr_pacs.inference.architecture import CONVENTIONS
+from cxr_pacs.inference.batching import Batches
 from cxr_pacs.inference.findings import WHOLE, Box, ClassScore, Findings, ModelIdentity, Saliency
 from cxr_pacs.inference.lung_fields import clean_mask, lung_fields
 from cxr_pacs.inference.preprocessing import area_average, crop_to_lung_fields, mask_over
 from cxr_pacs.inference.saliency import activation_maps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -113,9 +114,9 @@ class GuidedEngine(Engine, Protocol):
         ...
 
 
-def load_engine(bundle: Bundle, device: str) -> GuidedEngine:
+def load_engine(bundle: Bundle, device: str, largest_batch: int = 1) -> GuidedEngine:
     """
-    Make `bundle` ready: compiled once for one image, and warm.
+    Make `bundle` ready: compiled once, and warm.
 
     Parameters
     ----------
@@ -123,13 +124,16 @@ def load_engine(bundle: Bundle, device: str) -> GuidedEngine:
     device : str
         ``auto`` (the first GPU, else the CPU), ``cpu`` or ``gpu:N``. The first engine of a process being on
         ``cpu`` hides the GPUs from the whole process.
+    largest_batch : int
+        How many of the images that threads ask for at once may share a pass on a GPU. With 1 the same image
+        has the same bits each time; in company its scores differ by rounding, less than 1e-5.
 
     Raises
     ------
     EngineError
         TensorFlow is not installed, or there is no such device.
     """
-    return _TensorFlowEngine(bundle, device)
+    return _TensorFlowEngine(bundle, device, largest_batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -145,7 +149,7 @@ class _Input:
 class _TensorFlowEngine:
     """The Keras networks under TensorFlow, each traced once with a fixed signature."""
 
-    def __init__(self, bundle: Bundle, device: str) -> None:
+    def __init__(self, bundle: Bundle, device: str, largest_batch: int) -> None:
         tf = _import_tensorflow()
         network_module = importlib.import_module("cxr_pacs.inference.network")
         self._manifest = manifest = bundle.manifest
@@ -154,8 +158,11 @@ class _TensorFlowEngine:
         kernels = {head.name: bundle.weights[f"{head.name}/kernel"] for head in manifest.heads}
         self._kernels = {head: kernel.astype(np.float32) for head, kernel in kernels.items()}
         preprocessing = manifest.preprocessing
-        self._on_device = partial(tf.device, _select(tf, device))
+        place = _select(tf, device)
+        self._on_device = partial(tf.device, place)
         self._tensor = tf.constant
+        # On a CPU passes run side by side, and company only makes them wait.
+        self._largest = largest_batch if "GPU" in place else 1
         self._features = network_module.FEATURES
         with self._on_device():
             network = network_module.build_network(
@@ -163,23 +170,46 @@ class _TensorFlowEngine:
             )
             network_module.write_weights(network, bundle.weights)
         self._forward = self._traced(tf, network, preprocessing.size)
+        self._see_one = self._each(self._see)
         self._find_lungs = None
         if manifest.lungs is not None and bundle.lungs is not None:
             lungs_module = importlib.import_module("cxr_pacs.inference.lungs")
             with self._on_device():
                 lungs = lungs_module.build_lung_network(manifest.lungs.network)
                 network_module.write_weights(lungs, bundle.lungs)
-            self._find_lungs = self._traced(tf, lungs, manifest.lungs.size)
+            segment = self._traced(tf, lungs, manifest.lungs.size)
+            self._find_lungs = self._each(lambda squares: self._segmented(segment, squares))
         self.analyse(np.zeros((preprocessing.size, preprocessing.size), np.float32))
 
     def _traced(self, tf: Any, network: Any, size: int) -> Callable[[Any], Any]:
-        @tf.function(input_signature=[tf.TensorSpec((1, size, size), tf.float32)])  # type: ignore[untyped-decorator]
-        def forward(image: Any) -> Any:
+        count = 1 if self._largest == 1 else None
+
+        @tf.function(input_signature=[tf.TensorSpec((count, size, size), tf.float32)])  # type: ignore[untyped-decorator]
+        def forward(images: Any) -> Any:
             with self._on_device():  # a trace does not take over the device around it
-                return network(image, training=False)
+                return network(images, training=False)
 
         traced: Callable[[Any], Any] = forward
         return traced
+
+    def _each(self, run: Callable[[NDArray[np.float32]], Sequence[Any]]) -> Callable[[Any], Any]:
+        """Make of a function of many squares one of a single square, for many threads."""
+        if self._largest == 1:
+            return lambda square: run(square[np.newaxis])[0]
+        return Batches(run, self._largest)
+
+    def _see(self, squares: NDArray[np.float32]) -> list[dict[str, NDArray[np.float32]]]:
+        with self._on_device():
+            outputs = self._forward(self._tensor(squares))
+        arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+        return [{name: array[i] for name, array in arrays.items()} for i in range(len(squares))]
+
+    def _segmented(
+        self, segment: Callable[[Any], Any], squares: NDArray[np.float32]
+    ) -> Sequence[NDArray[np.float32]]:
+        with self._on_device():
+            logits: NDArray[np.float32] = segment(self._tensor(squares)).numpy()
+        return tuple(logits)
 
     def analyse(self, picture: NDArray[np.float32]) -> Analysis:
         _require_p_values(picture)
@@ -194,14 +224,13 @@ class _TensorFlowEngine:
         return self._read(_Input(square=square, box=box))
 
     def _read(self, seen: _Input) -> Analysis:
-        with self._on_device():
-            outputs = self._forward(self._tensor(seen.square[np.newaxis]))
-        features = outputs[self._features].numpy()[0]
+        outputs = self._see_one(seen.square)
+        features = outputs[self._features]
         architecture, size = self._manifest.architecture, self._manifest.preprocessing.size
         scores: list[ClassScore] = []
         saliency: list[Saliency] = []
         for head in self._manifest.heads:
-            shares = _softmax(outputs[head.name].numpy()[0] / head.temperature)
+            shares = _softmax(outputs[head.name] / head.temperature)
             maps = activation_maps(features, self._kernels[head.name])
             for label, share, cells in zip(head.labels, shares, maps, strict=True):
                 scores.append(
@@ -244,8 +273,7 @@ class _TensorFlowEngine:
             return None
         size = self._manifest.lungs.size
         overview = area_average(picture, (size, size))
-        with self._on_device():
-            logits = self._find_lungs(self._tensor(overview[np.newaxis])).numpy()[0]
+        logits = self._find_lungs(overview)
         return clean_mask(logits[..., CONVENTIONS.index("whole")] > 0)
 
 

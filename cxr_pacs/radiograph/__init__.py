@@ -5,6 +5,7 @@ from __future__ import annotations
 from cxr_pacs.radiograph.deflated import MAXIMUM_INFLATED, check_inflation
 from cxr_pacs.radiograph.geometry import Geometry, valid_part
 from cxr_pacs.radiograph.header import HeaderFacts, ImageDescription, read_header
+from cxr_pacs.radiograph.pictures import decode_picture, is_picture, picture_p_values
 from cxr_pacs.radiograph.rendering import Radiograph, read_radiograph
 from cxr_pacs.radiograph.selection import (
     Decision,
@@ -28,8 +29,11 @@ __all__ = [
     "check_inflation",
     "decide",
     "decodable_transfer_syntaxes",
+    "decode_picture",
     "frontal_view",
+    "is_picture",
     "names_another_part",
+    "picture_p_values",
     "read_header",
     "read_radiograph",
     "valid_part",

@@ -15,7 +15,7 @@ from cxr_pacs.cli import analyse, main
 
 @pytest.fixture(autouse=True)
 def fast_engine(monkeypatch):
-    monkeypatch.setattr(analyse, "open_engine", lambda _: BrightEngine())
+    monkeypatch.setattr(analyse, "open_engine", lambda *_: BrightEngine())
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_json_holds_decision_scores_and_objects(frontal, tmp_path, capsys):
     made = [dcmread(path) for path in document["objects"]]
     assert [m.Modality for m in made] == ["OT", "SR"]
     assert {str(m.StudyInstanceUID) for m in made} == {dcmread(frontal).StudyInstanceUID}
-    assert sorted(map(str, out.iterdir())) == sorted(document["objects"])
+    assert sorted(map(str, out.glob("*.dcm"))) == sorted(document["objects"])
     assert dcmtk("dsrdump", document["objects"][1]).returncode == 0
 
 
@@ -84,10 +84,10 @@ def test_the_optional_objects_of_the_settings_are_made(frontal, tmp_path, capsys
         made = [dcmread(path) for path in document["objects"]]
         assert [m.Modality for m in made] == ["OT", "SEG", "PR", "SR", "KO", "SR"]
     assert first["objects"][3:] == second["objects"][3:]
-    assert len(list(out.iterdir())) == 9
-    before = {path: path.read_bytes() for path in out.iterdir()}
+    assert len(list(out.glob("*.dcm"))) == 9
+    before = {path: path.read_bytes() for path in out.glob("*.dcm")}
     assert main(command) == 0
-    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    assert {path: path.read_bytes() for path in out.glob("*.dcm")} == before
 
 
 def test_two_copies_of_one_image_are_reported_once(frontal, tmp_path, capsys):
@@ -95,7 +95,7 @@ def test_two_copies_of_one_image_are_reported_once(frontal, tmp_path, capsys):
     assert main(["analyse", str(frontal.parent), "--out", str(tmp_path / "out"), "--json"]) == 0
     first, second = documents(capsys)
     assert first["objects"] == second["objects"]
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert len(list((tmp_path / "out").glob("*.dcm"))) == 2
     tree = dcmtk("dsrdump", first["objects"][1]).stdout
     assert tree.count('"multiclass/normal"') == 1
 
@@ -103,9 +103,9 @@ def test_two_copies_of_one_image_are_reported_once(frontal, tmp_path, capsys):
 def test_again_into_the_same_folder_changes_no_byte(frontal, tmp_path):
     out = tmp_path / "out"
     main(["analyse", str(frontal), "--out", str(out)])
-    before = {path: path.read_bytes() for path in out.iterdir()}
+    before = {path: path.read_bytes() for path in out.glob("*.dcm")}
     main(["analyse", str(frontal), "--out", str(out)])
-    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    assert {path: path.read_bytes() for path in out.glob("*.dcm")} == before
 
 
 def test_what_is_not_read_says_why_and_exits_with_3(frontal, tmp_path, capsys):
@@ -128,7 +128,7 @@ def test_what_is_withheld_has_its_reason_in_json_and_table(frontal, tmp_path, ca
     class Unclaimed(BrightEngine):
         claims = (claim("multiclass", "normal", 1, 5),)
 
-    monkeypatch.setattr(analyse, "open_engine", lambda _: Unclaimed())
+    monkeypatch.setattr(analyse, "open_engine", lambda *_: Unclaimed())
     out = tmp_path / "out"
     assert main(["analyse", str(frontal), "--out", str(out), "--json"]) == 0
     (document,) = documents(capsys)
@@ -158,7 +158,7 @@ def test_a_file_that_fails_is_named_and_the_next_is_read(frontal, tmp_path, caps
                 raise RuntimeError("quoting the patient")
             return super().analyse(image)
 
-    monkeypatch.setattr(analyse, "open_engine", lambda _: Failing())
+    monkeypatch.setattr(analyse, "open_engine", lambda *_: Failing())
     black = make_radiograph(picture=synthetic_chest(150, 130, 0) * 0)
     black.save_as(frontal.with_name("black.dcm"))
     assert main(["analyse", str(frontal.parent), "--out", str(tmp_path / "out"), "--json"]) == 1

@@ -1,0 +1,206 @@
+"""Who reads: threads of this process, or the nodes of a Ray cluster.
+
+Decoders, OpenCV and the network let go of Python's lock, so that threads keep all cores of a host busy, share
+one network in memory, and fill its batches.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+from cxr_pacs.errors import ConfigurationError
+from cxr_pacs.gateway.bulk.outcome import FileOutcome, StudyOutcome
+from cxr_pacs.gateway.bulk.reader import BulkReader
+from cxr_pacs.gateway.bulk.task import BulkTask
+from cxr_pacs.gateway.media import MediaFile
+from cxr_pacs.gateway.service import open_engine
+
+__all__ = ["RayWorkers", "Threads", "Workers", "in_flight"]
+
+
+_Key = TypeVar("_Key")
+_Work = TypeVar("_Work")
+_Result = TypeVar("_Result")
+Images = Sequence[tuple[MediaFile, FileOutcome]]
+
+
+class Workers(Protocol):
+    """Who reads and reports.
+
+    Attributes
+    ----------
+    at_once : int
+        How much work is worth having in flight: more would only wait.
+    """
+
+    at_once: int
+
+    def read(self, file: MediaFile) -> Future[FileOutcome]:
+        """As `BulkReader.read`."""
+        ...
+
+    def report(self, images: Images) -> Future[StudyOutcome]:
+        """As `BulkReader.report`."""
+        ...
+
+
+def in_flight(
+    submit: Callable[[_Work], Future[_Result]],
+    at_once: int,
+    work: Iterable[tuple[_Key, _Work]],
+    stopped: Callable[[], bool],
+) -> Iterator[tuple[_Key, _Result]]:
+    """Give each result with its key, as it comes; memory holds those in flight.
+
+    Once `stopped`, what is in flight is finished, and nothing more is begun.
+    """
+    pending: dict[Future[_Result], _Key] = {}
+    coming = iter(work)
+    while True:
+        while len(pending) < at_once and not stopped():
+            following = next(coming, None)
+            if following is None:
+                break
+            key, piece = following
+            pending[submit(piece)] = key
+        if not pending:
+            return
+        done, _ = wait(pending, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield pending.pop(future), future.result()
+
+
+class Threads:
+    """Threads of this process around one reader.
+
+    Parameters
+    ----------
+    reader : BulkReader
+    count : int
+        Each holds one image, up to some 300 MB for the largest.
+    """
+
+    def __init__(self, reader: BulkReader, count: int) -> None:
+        self._reader = reader
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="read")
+        self.at_once = count + 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def read(self, file: MediaFile) -> Future[FileOutcome]:
+        """Read in one of the threads."""
+        return self._pool.submit(self._reader.read, file)
+
+    def report(self, images: Images) -> Future[StudyOutcome]:
+        """Report in one of the threads."""
+        return self._pool.submit(self._reader.report, images)
+
+
+class RayWorkers:
+    """Tasks on an existing Ray cluster, one image for each of its processors.
+
+    Every node has this version of cxr-pacs, and the folders under the same paths. A task whose node died runs
+    on another one.
+
+    Parameters
+    ----------
+    address : str
+        As ``ray.init`` takes it: ``auto``, ``HOST:PORT``, ``ray://HOST:PORT``.
+    task : BulkTask
+        The same for every node.
+
+    Raises
+    ------
+    ConfigurationError
+        Ray is not installed, or there is no cluster at `address`.
+    """
+
+    def __init__(self, address: str, task: BulkTask) -> None:
+        try:
+            ray = importlib.import_module("ray")
+        except ImportError as error:
+            raise ConfigurationError("--ray: Ray is not installed; install cxr-pacs[ray]") from error
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace="cxr-pacs")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigurationError(f"--ray: no Ray cluster at {address}: {type(error).__name__}") from error
+        self._ray = ray
+        self._nodes: set[str] = set()
+        self._task = task
+        gpu = task.settings.engine.device.startswith("gpu")
+        one_thread = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self._on_a_node = ray.remote(
+            num_cpus=1,
+            num_gpus=1 if gpu else 0,
+            max_retries=3,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": one_thread},
+        )(_on_a_node)
+        self.at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ray.shutdown()
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes have read so far."""
+        return len(self._nodes)
+
+    def read(self, file: MediaFile) -> Future[FileOutcome]:
+        """Read on one of the nodes."""
+        return self._submit(BulkReader.read, file)
+
+    def report(self, images: Images) -> Future[StudyOutcome]:
+        """Report on one of the nodes."""
+        return self._submit(BulkReader.report, images)
+
+    def _submit(self, method: Callable[[BulkReader, _Work], _Result], work: _Work) -> Future[_Result]:
+        given: Future[_Result] = Future()
+
+        def give(task: Future[tuple[str, _Result]]) -> None:
+            error = task.exception()
+            if error is None:
+                node, result = task.result()
+                self._nodes.add(node)
+                given.set_result(result)
+            else:
+                # Ray wraps what a node raised in a class of its own.
+                cause = getattr(error, "cause", None)
+                given.set_exception(cause if isinstance(cause, ConfigurationError) else error)
+
+        self._on_a_node.remote(method, work, self._task).future().add_done_callback(give)
+        return given
+
+
+def _on_a_node(
+    method: Callable[[BulkReader, _Work], _Result], work: _Work, task: BulkTask
+) -> tuple[str, _Result]:
+    ray: Any = importlib.import_module("ray")
+    return ray.get_runtime_context().get_node_id(), method(_reader_of_this_process(task), work)
+
+
+@functools.lru_cache(maxsize=1)
+def _reader_of_this_process(task: BulkTask) -> BulkReader:
+    engine = open_engine(task.settings)
+    if task.digest_with(engine.identity) != task.digest:
+        raise ConfigurationError(
+            f"--ray: the node {os.uname().nodename} has another model, or another version of cxr-pacs"
+        )
+    return task.reader(engine)
