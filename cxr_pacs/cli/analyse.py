@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
         task, workers = _workers(options, settings, stack)
         journal = stack.enter_context(Journal(options.out, task.digest))
         remove_leftovers(options.out)
-        media = Media(options.paths)
+        media = Media(options.paths, options.out)
         _tell_listed(console, journal.begin(media), media)
         with _stopping() as stopped:
             _read_all(console, journal, workers, stopped)

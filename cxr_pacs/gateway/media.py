@@ -23,11 +23,12 @@ from cxr_pacs.gateway.preamble import with_preamble
 from cxr_pacs.gateway.zip_members import ZipMember, list_members
 from cxr_pacs.radiograph import MAXIMUM_INFLATED
 
-__all__ = ["AGAIN", "HIDDEN", "UNNAMED", "Media", "MediaFile", "is_hidden", "printable"]
+__all__ = ["AGAIN", "HIDDEN", "RESULTS", "UNNAMED", "Media", "MediaFile", "is_hidden", "printable"]
 
 HIDDEN = "hidden or temporary name"
 UNNAMED = "not named by the DICOMDIR above it"
 AGAIN = "a folder that links lead to again"
+RESULTS = "the folder of results"
 
 _Identity = tuple[int, int]  # device and inode
 _UNREADABLE = (OSError, UnreadableMedium)
@@ -141,15 +142,19 @@ class Media:
     ----------
     paths : iterable of Path
         Files, folders, ZIP archives, DICOMDIRs. Their own names may be hidden ones.
+    results : Path or None
+        A folder that is not read, since what is made of the files goes there.
 
     Attributes
     ----------
     left_out : Counter of str
-        How many files and folders were passed over so far, by the reason: `HIDDEN`, `UNNAMED`, `AGAIN`.
+        How many files and folders were passed over so far, by the reason: `HIDDEN`, `UNNAMED`, `AGAIN`,
+        `RESULTS`.
     """
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    def __init__(self, paths: Iterable[Path], results: Path | None = None) -> None:
         self._paths = tuple(paths)
+        self._results = None if results is None else results.absolute()
         self._seen: set[_Identity] = set()
         self.left_out: Counter[str] = Counter()
 
@@ -185,6 +190,9 @@ class Media:
             raise UnreadableMedium("A loop: this link leads to a folder above it.")
         if identity in self._seen:
             self.left_out[AGAIN] += 1
+            return []
+        if self._results is not None and path.absolute() == self._results:
+            self.left_out[RESULTS] += 1
             return []
         self._seen.add(identity)
         names = sorted(below.name for below in path.iterdir())
