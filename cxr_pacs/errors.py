@@ -13,7 +13,7 @@
     │   ├── RefusedItem              what cannot be a worklist item
     │   ├── RefusedMessage           an HL7 message that cannot be taken (carries the answer)
     │   ├── UnreadableMedium         a file, or a member of an archive, that cannot be taken as it is
-    │   ├── RefusedStep              a performed procedure step may not be so (carries the DIMSE status)
+    │   ├── RefusedOperation         a normalized object may not be so (carries the DIMSE status)
     │   ├── RefusedQuery             what no worklist can be asked (carries the DIMSE status)
     │   ├── UnreadablePixels         pixel data absent, truncated, contradictory or too large
     │   ├── EvidenceError            an object could not be built as the standard says
@@ -49,9 +49,9 @@ __all__ = [
     "RefusedInstance",
     "RefusedItem",
     "RefusedMessage",
+    "RefusedOperation",
     "RefusedQuery",
     "RefusedRequest",
-    "RefusedStep",
     "RetrievalRefused",
     "SettingsError",
     "SpoolFull",
@@ -150,8 +150,8 @@ class UnreadableMedium(PermanentError):
     """A file, or a member of an archive, cannot be taken: too large, encrypted, damaged, absent."""
 
 
-class RefusedStep(PermanentError):
-    """A performed procedure step may not be created or changed so.
+class RefusedOperation(PermanentError):
+    """A normalized object, say a performed procedure step, may not be created or changed so.
 
     Parameters
     ----------

@@ -12,10 +12,10 @@ from pydicom.datadict import keyword_dict
 from cxr_pacs.hl7v2.character_sets import CODECS
 from cxr_pacs.hl7v2.message import Location
 from cxr_pacs.hl7v2.orders import DEFAULT_FIELDS
-from cxr_pacs.setting_types import AETitle, Port, Seconds, Table
+from cxr_pacs.setting_types import AETitle, Name, Port, Seconds, Table
 from cxr_pacs.worklist.items import StepState
 
-__all__ = ["Hl7Settings", "MppsSettings", "OrderCheckSettings", "WorklistSettings"]
+__all__ = ["Hl7Settings", "MppsDestination", "MppsSettings", "OrderCheckSettings", "WorklistSettings"]
 
 
 class OrderCheckSettings(Table):
@@ -104,3 +104,12 @@ class Hl7Settings(Table):
     def all_fields(self) -> Mapping[str, Sequence[str]]:
         """Where each attribute comes from."""
         return {**DEFAULT_FIELDS, **self.fields}
+
+
+class MppsDestination(Table):
+    """``[[mpps_destination]]``: whom the performed procedure steps of modalities are sent on to."""
+
+    name: Name
+    ae_title: AETitle
+    host: str
+    port: Port

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from cxr_pacs.setting_types import AETitle, Port, Seconds, Source, Table
+from cxr_pacs.setting_types import AETitle, Name, Port, Seconds, Source, Table
 
 __all__ = [
     "DESTINATION_KINDS",
@@ -24,7 +24,6 @@ __all__ = [
     "wrong_routes",
 ]
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 ObjectName = Literal[
     "report", "heatmap", "segmentation", "presentation_state", "key_objects", "plain_report", "original"
 ]
@@ -39,6 +38,14 @@ class DeliverySettings(Table):
     give_up_after: Seconds = 7 * 86400.0
 
 
+class NotifySettings(Table):
+    """``destination.notify``: who is told by Instance Availability Notification."""
+
+    ae_title: AETitle
+    host: str
+    port: Port
+
+
 class DicomDestination(Table):
     """``[[destination]]``: a Storage SCP."""
 
@@ -47,6 +54,7 @@ class DicomDestination(Table):
     host: str
     port: Port
     commitment: bool = False
+    notify: NotifySettings | None = None
 
     @property
     def where(self) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["FOLDER_SOURCE", "AETitle", "Port", "Seconds", "Source", "Table"]
+__all__ = ["FOLDER_SOURCE", "AETitle", "Name", "Port", "Seconds", "Source", "Table"]
 
 FOLDER_SOURCE = "folder:"
 """How the source of what came from a watched folder begins; the folder's name follows."""
@@ -32,6 +32,7 @@ def _source(value: str) -> str:
 
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Source = Annotated[str, AfterValidator(_source)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cxr_pacs import __version__
 from cxr_pacs.errors import SettingsError
-from cxr_pacs.ordering import Hl7Settings, MppsSettings, OrderCheckSettings, WorklistSettings
+from cxr_pacs.ordering import Hl7Settings, MppsDestination, MppsSettings, OrderCheckSettings, WorklistSettings
 from cxr_pacs.sending import (
     DESTINATION_KINDS,
     DeliverySettings,
@@ -44,6 +44,7 @@ __all__ = [
     "Hl7Settings",
     "ModalitySettings",
     "ModelSettings",
+    "MppsDestination",
     "MppsSettings",
     "ObjectsSettings",
     "OrderCheckSettings",
@@ -227,6 +228,7 @@ class Settings(Table):
     hl7: Hl7Settings = Hl7Settings()
     mpps: MppsSettings = MppsSettings()
     order_check: OrderCheckSettings = OrderCheckSettings()
+    mpps_destination: tuple[MppsDestination, ...] = Field(default=(), strict=False)
 
     @property
     def committing(self) -> tuple[DicomDestination, ...]:
@@ -249,11 +251,20 @@ class Settings(Table):
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
+# By which key the tables of a kind are told apart.
+_IDENTIFYING = (
+    ("destination", "name"),
+    ("archive", "name"),
+    ("modality", "ae_title"),
+    ("mpps_destination", "name"),
+    ("watch", "name"),
+)
 _REPEATED: dict[str, Any] = {
     "archive": ArchiveSettings,
     "route": RouteSettings,
     "modality": ModalitySettings,
     "watch": WatchSettings,
+    "mpps_destination": MppsDestination,
 }
 
 
@@ -301,12 +312,7 @@ def parse_settings(text: str, origin: str) -> Settings:
     except ValidationError as error:
         lines = "\n".join(f"  {_explain(item)}" for item in error.errors())
         raise SettingsError(f"{origin}: these settings are wrong:\n{lines}") from error
-    for table, key in (
-        ("destination", "name"),
-        ("archive", "name"),
-        ("modality", "ae_title"),
-        ("watch", "name"),
-    ):
+    for table, key in _IDENTIFYING:
         names = [getattr(one, key) for one in getattr(settings, table)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise SettingsError(f"{origin}: {table}.{key}: used twice: {', '.join(repeated)}")
@@ -315,6 +321,11 @@ def parse_settings(text: str, origin: str) -> Settings:
         raise SettingsError(
             f"{origin}: retention.rows_days: {forgets} h are less than the {looks_back:g} h of "
             "fetch.look_back: what was forgotten would be fetched again"
+        )
+    if settings.mpps_destination and not settings.mpps.serve:
+        raise SettingsError(
+            f"{origin}: mpps_destination: no performed procedure step is taken that could be sent on: "
+            "set mpps.serve = true"
         )
     if wrong := [
         *wrong_routes(settings.route, settings.destination),

@@ -10,12 +10,25 @@ from peers import free_port
 from pydicom import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import ModalityPerformedProcedureStep, Verification
+from pynetdicom.sop_class import (
+    InstanceAvailabilityNotification,
+    ModalityPerformedProcedureStep,
+    Verification,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["ManagedSteps", "StepManager", "completion", "creation", "reference", "scheduled", "series"]
+__all__ = [
+    "AvailabilityManager",
+    "ManagedSteps",
+    "StepManager",
+    "completion",
+    "creation",
+    "reference",
+    "scheduled",
+    "series",
+]
 
 
 def scheduled(study="1.2.3", *, accession="", step_id="", procedure_id=""):
@@ -177,3 +190,40 @@ class StepManager:
             self.deaf -= 1
             event.assoc.abort()
         return 0x0000, None
+
+
+class AvailabilityManager:
+    """An Instance Availability Notification SCP on plain pynetdicom.
+
+    Parameters
+    ----------
+    port : int
+        0 for a free one.
+    """
+
+    ae_title = "RIS"
+    host = "127.0.0.1"
+
+    def __init__(self, port=0):
+        self.port = port or free_port()
+        self.notified = {}  # attribute list by SOP Instance UID
+        self.status = 0x0000
+        self._server = None
+
+    def __enter__(self) -> Self:
+        ae = AE(ae_title=self.ae_title)
+        ae.add_supported_context(InstanceAvailabilityNotification)
+        handlers = [(evt.EVT_N_CREATE, self._create)]
+        self._server = ae.start_server((self.host, self.port), block=False, evt_handlers=handlers)
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+
+    def _create(self, event):
+        uid = str(event.request.AffectedSOPInstanceUID)
+        if uid in self.notified:
+            return 0x0111, None
+        if self.status == 0:
+            self.notified[uid] = copy.deepcopy(event.attribute_list)
+        return self.status, None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from cxr_pacs.errors import NothingToShow
-from cxr_pacs.gateway import owed
+from cxr_pacs.gateway import messages, owed
 from cxr_pacs.gateway.dismissal import (
+    FailedCommitment,
+    HeldInstance,
     dismiss_commitment,
     dismiss_held,
     failed_commitments,
@@ -56,20 +59,12 @@ def run(options: argparse.Namespace) -> int:
             parked = owed.parked(connection, options.destination, options.uid)
             instances = held(connection, options.uid) if options.destination is None else ()
             uncommitted = failed_commitments(connection, options.destination, options.uid)
-            for row in parked:
-                print(
-                    f"parked for {row.destination}: {row.sop_instance_uid} of study {row.study_instance_uid}"
-                )
-                print(f"    {row.reason}")
-            for one in instances:
-                print(f"{one.fate}: {one.sop_instance_uid} of study {one.study_instance_uid}")
-                print(f"    {one.reason}")
-            for failed in uncommitted:
-                what = f"{failed.sop_instance_uid} of study {failed.study_instance_uid}"
-                print(f"not committed by {failed.destination}: {what}")
-                print(f"    {failed.reason}")
+            untold = messages.parked(connection, options.destination, options.uid)
+            _list(parked, instances, uncommitted, untold)
             if options.yes:
                 now = time.time()
+                for told in untold:
+                    messages.dismiss(connection, told, now)
                 for row in parked:
                     owed.dismiss(connection, row.work, row.id, now)
                 for one in instances:
@@ -84,5 +79,28 @@ def run(options: argparse.Namespace) -> int:
         f"{len(parked)} parked object(s), {len(instances)} held or unreported instance(s) "
         f"and {len(uncommitted)} failed commitment(s)"
     )
+    if untold:
+        what = f"{len(untold)} parked message(s), {what}"
     print(f"{what} were dismissed" if options.yes else f"{what} would be dismissed with --yes")
     return DONE
+
+
+def _list(
+    parked: Sequence[owed.Owed],
+    instances: Sequence[HeldInstance],
+    uncommitted: Sequence[FailedCommitment],
+    untold: Sequence[messages.Message],
+) -> None:
+    for row in parked:
+        print(f"parked for {row.destination}: {row.sop_instance_uid} of study {row.study_instance_uid}")
+        print(f"    {row.reason}")
+    for one in instances:
+        print(f"{one.fate}: {one.sop_instance_uid} of study {one.study_instance_uid}")
+        print(f"    {one.reason}")
+    for failed in uncommitted:
+        what = f"{failed.sop_instance_uid} of study {failed.study_instance_uid}"
+        print(f"not committed by {failed.destination}: {what}")
+        print(f"    {failed.reason}")
+    for told in untold:
+        print(f"parked for {told.peer}: {told.what}")
+        print(f"    {told.reason}")

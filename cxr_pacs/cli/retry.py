@@ -1,4 +1,4 @@
-"""Send parked objects again, and ask again for failed commitments, now that the cause is mended."""
+"""Send what is parked again, and ask again for failed commitments, now that the cause is mended."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from cxr_pacs.errors import NothingToShow
-from cxr_pacs.gateway import owed
+from cxr_pacs.gateway import messages, owed
 from cxr_pacs.gateway.commitment import ask_again
 from cxr_pacs.gateway.commitment_ledger import CommitmentRow, failed
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.looking import looking
 from cxr_pacs.gateway.queue import Queue
+from cxr_pacs.gateway.telling import peers_told
 from cxr_pacs.settings import Settings, load_settings
 
 __all__ = ["configure", "run"]
@@ -39,7 +40,9 @@ def run(options: argparse.Namespace) -> int:
     """
     settings = load_settings(options.config) if options.config else Settings()
     known = {destination.name for destination in settings.destination}
-    if options.destination is not None and options.destination not in known:
+    told = peers_told(settings)
+    names = known | {name for _, name in told}
+    if options.destination is not None and options.destination not in names:
         print(f"cxr-pacs: no destination of the settings is called {options.destination}", file=sys.stderr)
         return ERROR
     try:
@@ -49,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
                     study_history(connection, options.uid)  # says so where nothing of it was received
                 parked = owed.parked(connection, options.destination, options.uid)
                 uncommitted = failed(connection, options.destination, options.uid)
+                untold = messages.parked(connection, options.destination, options.uid)
             queued = _queue(ledger, [row for row in parked if row.destination in known])
+            tell = _tell(ledger, [row for row in untold if (row.kind, row.peer) in told])
             asked = _ask_again(ledger, {of: rows for of, rows in uncommitted.items() if of[1] in known})
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
@@ -57,8 +62,13 @@ def run(options: argparse.Namespace) -> int:
     print(f"{queued} parked object(s) are sent again")
     if asked:
         print(f"{asked} object(s) are asked for commitment again")
-    if strangers := sum(row.destination not in known for row in parked):
-        print(f"{strangers} stay parked: their destination is no longer in the settings (see `dismiss`)")
+    if tell:
+        print(f"{tell} parked message(s) are sent again")
+    strangers = [row for row in parked if row.destination not in known]
+    strangers_told = [row for row in untold if (row.kind, row.peer) not in told]
+    if strangers or strangers_told:
+        count = len(strangers) + len(strangers_told)
+        print(f"{count} stay parked: their destination is no longer in the settings (see `dismiss`)")
     return QUEUED
 
 
@@ -75,6 +85,22 @@ def _queue(ledger: Ledger, due: Sequence[owed.Owed]) -> int:
                 ):
                     attempt = queue.attempts(row.work, row.id) + 1
                     queue.enqueue(connection, row.work, row.id, attempt, partition=row.destination)
+                    queued += 1
+    finally:
+        queue.close()
+    return queued
+
+
+def _tell(ledger: Ledger, due: Sequence[messages.Message]) -> int:
+    """Owe each message anew and enqueue it, each in one transaction; count those that were still parked."""
+    queue = Queue(ledger.engine)
+    queued = 0
+    try:
+        for row in due:
+            with ledger.begin() as connection:
+                if messages.unpark(connection, row.id, time.time()):
+                    attempt = queue.attempts(messages.TELL, row.id) + 1
+                    queue.enqueue(connection, messages.TELL, row.id, attempt, partition=row.peer)
                     queued += 1
     finally:
         queue.close()

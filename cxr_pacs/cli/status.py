@@ -14,6 +14,7 @@ from cxr_pacs.cli.times import moment, since
 from cxr_pacs.errors import NothingToShow, SpoolUnavailable
 from cxr_pacs.gateway.commitment_standing import CommitmentStanding, RequestStanding
 from cxr_pacs.gateway.looking import looking
+from cxr_pacs.gateway.message_standing import MessageStanding
 from cxr_pacs.gateway.standing import DestinationStanding, Standing, answers, standing
 from cxr_pacs.gateway.watch import WatchStanding, watch_standings
 from cxr_pacs.gateway.watermark import DiskUsage, disk_usage
@@ -76,6 +77,8 @@ def _lines(found: Standing, now: float) -> Iterator[str]:
             f"modalities    asked for commitment: {requests.told} told, {requests.waiting} to be told, "
             f"{requests.failed} not told"
         )
+    for told in found.messages:
+        yield from _message(told, now)
 
 
 def _disk(disk: DiskUsage) -> str:
@@ -96,6 +99,14 @@ def _destination(one: DestinationStanding, now: float) -> Iterator[str]:
     if one.oldest_waiting is not None and one.next_try is not None:
         waited = since(one.oldest_waiting, now)
         yield f"{'':<13} the first waits for {waited}; next try {moment(one.next_try)}"
+    if one.last_reason:
+        yield f"{'':<13} {one.last_reason}"
+
+
+def _message(one: MessageStanding, now: float) -> Iterator[str]:
+    waits = "" if one.oldest_waiting is None else f" for {since(one.oldest_waiting, now)}"
+    counts = f"{one.delivered} told, {one.waiting} waiting{waits}, {one.parked} parked"
+    yield f"{one.peer:<13} {one.what}: {counts}"
     if one.last_reason:
         yield f"{'':<13} {one.last_reason}"
 

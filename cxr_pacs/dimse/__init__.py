@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cxr_pacs.dimse.associations import Listener, LocalEntity, Peer, RefusedContext, Service
+from cxr_pacs.dimse.availability import Availability, notify_availability
 from cxr_pacs.dimse.commitment import (
     CommitmentReport,
     CommitmentRequest,
@@ -27,6 +28,7 @@ from cxr_pacs.dimse.worklist import (
 
 __all__ = [
     "AskedWorklist",
+    "Availability",
     "CommitmentReport",
     "CommitmentRequest",
     "FoundWorklist",
@@ -48,6 +50,7 @@ __all__ = [
     "get",
     "identifier",
     "move",
+    "notify_availability",
     "performed_step_service",
     "querying",
     "report_commitment",

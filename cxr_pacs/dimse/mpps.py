@@ -10,7 +10,6 @@ from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from pynetdicom import evt
-from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_SET
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import time
@@ -19,21 +18,21 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 
 from cxr_pacs.dimse.associations import Peer, Service, associate
 from cxr_pacs.dimse.mpps_attributes import check_creation
-from cxr_pacs.errors import DestinationUnavailable, RefusedStep, TransientError, kind_and_place
+from cxr_pacs.dimse.normalized import (
+    DUPLICATE_INSTANCE,
+    PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
+    SUCCESS,
+    invoke,
+)
+from cxr_pacs.errors import RefusedOperation, TransientError, kind_and_place
 
 __all__ = ["Steps", "create_step", "performed_step_context", "performed_step_service", "set_step"]
 
 logger = logging.getLogger(__name__)
 
 # PS3.7 annex C.
-SUCCESS = 0x0000
-PROCESSING_FAILURE = 0x0110
-DUPLICATE_INSTANCE: Final = 0x0111
 NO_SUCH_INSTANCE = 0x0112
-RESOURCE_LIMITATION = 0x0213
-# Attributes that the SCP does not keep, attribute list error, value out of range: the step was taken.
-WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116})
-_PASSING: Final = frozenset({PROCESSING_FAILURE, RESOURCE_LIMITATION})
 # Value representation LO of Error Comment (0000,0902).
 _LONGEST_COMMENT: Final = 64
 
@@ -45,7 +44,7 @@ class Steps(Protocol):
         """Keep a new step; False where there is one of this UID already."""
 
     def change(self, sop_instance_uid: str, modification: Dataset) -> bool:
-        """Set attributes of a step; False where there is none. RefusedStep as `changed` of the rules."""
+        """Set attributes of a step; False where there is none. RefusedOperation as `changed` of the rules."""
 
 
 def performed_step_context() -> PresentationContext:
@@ -126,7 +125,7 @@ def create_step(calling_ae_title: str, peer: Peer, sop_instance_uid: str, attrib
         As `associate`; no answer; 0110 or 0213.
     DeliveryRefused
         As `associate`: no presentation context was accepted.
-    RefusedStep
+    RefusedOperation
         Any other failure status.
 
     References
@@ -134,46 +133,32 @@ def create_step(calling_ae_title: str, peer: Peer, sop_instance_uid: str, attrib
     PS3.4 F.7.2.1.2.
     """
     with associate(calling_ae_title, peer, [performed_step_context()]) as association:
-        return _send(association.send_n_create, association, attributes, sop_instance_uid)
+        return invoke(
+            association.send_n_create,
+            association,
+            attributes,
+            ModalityPerformedProcedureStep,
+            sop_instance_uid,
+        )
 
 
 def set_step(calling_ae_title: str, peer: Peer, sop_instance_uid: str, modification: Dataset) -> int:
     """Set attributes of a performed procedure step at `peer` by N-SET; returns and raises as `create_step`.
 
-    Where the step is final already, that is RefusedStep with status 0110 and Error ID A710.
+    Where the step is final already, that is RefusedOperation with status 0110 and Error ID A710.
 
     References
     ----------
     PS3.4 F.7.2.2.2.
     """
     with associate(calling_ae_title, peer, [performed_step_context()]) as association:
-        return _send(association.send_n_set, association, modification, sop_instance_uid)
-
-
-def _send(
-    service: Callable[..., tuple[Dataset, Dataset | None]],
-    association: Association,
-    attributes: Dataset,
-    sop_instance_uid: str,
-) -> int:
-    peer = f"{association.acceptor.ae_title} (performed procedure step)"
-    try:
-        answer, _ = service(attributes, ModalityPerformedProcedureStep, sop_instance_uid)
-    except (RuntimeError, ValueError) as error:  # the association ended meanwhile, or has no such context
-        raise DestinationUnavailable(f"{peer} ended the association") from error
-    status: int | None = answer.get("Status")
-    if status is None:
-        raise DestinationUnavailable(f"{peer} did not answer")
-    if status in WARNINGS:
-        logger.warning("%s answered with warning %04X", peer, status)
-    elif status != SUCCESS:
-        # Its Error Comment is not told: it may quote a value.
-        error_id: int | None = answer.get("ErrorID")
-        said = f"{peer} answered with status {status:04X}"
-        if status in _PASSING and error_id is None:
-            raise DestinationUnavailable(said)
-        raise RefusedStep(said, status=status, error_id=error_id)
-    return status
+        return invoke(
+            association.send_n_set,
+            association,
+            modification,
+            ModalityPerformedProcedureStep,
+            sop_instance_uid,
+        )
 
 
 def _answer(event: evt.Event, act: Callable[[], int]) -> Dataset:
@@ -183,7 +168,7 @@ def _answer(event: evt.Event, act: Callable[[], int]) -> Dataset:
         answer.Status = act()
         if answer.Status != SUCCESS:
             logger.warning("performed procedure step from %s: answered with %04X", title, answer.Status)
-    except RefusedStep as error:
+    except RefusedOperation as error:
         logger.warning("performed procedure step from %s: %04X, %s", title, error.status, error)
         answer.Status = error.status
         answer.ErrorComment = str(error)[:_LONGEST_COMMENT]
@@ -209,7 +194,7 @@ def _parsed(decode: Callable[[], Dataset]) -> Dataset:
         for element in dataset.iterall():
             _ = element.value
     except Exception as error:  # noqa: BLE001  pydicom raises many kinds for bytes that are not a data set
-        raise RefusedStep(
+        raise RefusedOperation(
             f"the attributes cannot be parsed ({type(error).__name__})", status=PROCESSING_FAILURE
         ) from None
     return dataset

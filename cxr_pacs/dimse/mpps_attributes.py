@@ -9,7 +9,7 @@ from typing import Final
 from pydicom import DataElement, Dataset
 from pydicom.tag import Tag
 
-from cxr_pacs.errors import RefusedStep
+from cxr_pacs.errors import RefusedOperation
 
 __all__ = [
     "COMPLETED",
@@ -152,7 +152,7 @@ def check_creation(attributes: Dataset) -> None:
 
     Raises
     ------
-    RefusedStep
+    RefusedOperation
         0120 or 0121 where an attribute or its value is missing, 0106 where the status is not IN PROGRESS.
 
     References
@@ -161,7 +161,7 @@ def check_creation(attributes: Dataset) -> None:
     """
     _check(attributes, _CREATION)
     if str(attributes.PerformedProcedureStepStatus) != IN_PROGRESS:
-        raise RefusedStep(
+        raise RefusedOperation(
             f"a step is created with the status {IN_PROGRESS}", status=INVALID_VALUE, attributes=(_STATUS,)
         )
 
@@ -179,7 +179,7 @@ def changed(known: Dataset, modification: Dataset) -> Dataset:
 
     Raises
     ------
-    RefusedStep
+    RefusedOperation
         0110 with Error ID A710 where the step is final, 0105 for an attribute that may not be set or was not
         created, 0106 for a status that is none, 0120 or 0121 where the final state lacks something.
 
@@ -188,7 +188,7 @@ def changed(known: Dataset, modification: Dataset) -> Dataset:
     PS3.4 F.7.2.2.2, F.7.2.2.3.
     """
     if known.PerformedProcedureStepStatus in FINAL:
-        raise RefusedStep(
+        raise RefusedOperation(
             "Performed Procedure Step Object may no longer be updated",
             status=PROCESSING_FAILURE,
             error_id=NO_LONGER_UPDATED,
@@ -196,7 +196,7 @@ def changed(known: Dataset, modification: Dataset) -> Dataset:
     _check_settable(known, modification)
     new_status = str(modification.get(_STATUS))
     if _STATUS in modification and new_status not in FINAL | {IN_PROGRESS}:
-        raise RefusedStep(
+        raise RefusedOperation(
             f"the status of a step is {IN_PROGRESS}, {COMPLETED} or {DISCONTINUED}",
             status=INVALID_VALUE,
             attributes=(_STATUS,),
@@ -211,9 +211,11 @@ def changed(known: Dataset, modification: Dataset) -> Dataset:
 def _check_settable(known: Dataset, modification: Dataset) -> None:
     elements = [one for one in modification if one.tag.element and one.keyword != "SpecificCharacterSet"]
     if wrong := tuple(_name(one) for one in elements if one.keyword in NOT_ALLOWED_IN_N_SET):
-        raise RefusedStep(f"may not be set: {', '.join(wrong)}", status=NO_SUCH_ATTRIBUTE, attributes=wrong)
+        raise RefusedOperation(
+            f"may not be set: {', '.join(wrong)}", status=NO_SUCH_ATTRIBUTE, attributes=wrong
+        )
     if wrong := tuple(_name(one) for one in elements if one.tag not in known):
-        raise RefusedStep(f"not created: {', '.join(wrong)}", status=NO_SUCH_ATTRIBUTE, attributes=wrong)
+        raise RefusedOperation(f"not created: {', '.join(wrong)}", status=NO_SUCH_ATTRIBUTE, attributes=wrong)
 
 
 def _merged(known: Dataset, modification: Dataset) -> Dataset:
@@ -236,9 +238,9 @@ def _merged(known: Dataset, modification: Dataset) -> Dataset:
 def _check(dataset: Dataset, module: _Module) -> None:
     """Raise for what is missing, and else for values that are."""
     if missing := tuple(_missing(dataset, module)):
-        raise RefusedStep(f"missing: {', '.join(missing)}", status=MISSING_ATTRIBUTE, attributes=missing)
+        raise RefusedOperation(f"missing: {', '.join(missing)}", status=MISSING_ATTRIBUTE, attributes=missing)
     if empty := tuple(_empty(dataset, module)):
-        raise RefusedStep(f"without value: {', '.join(empty)}", status=MISSING_VALUE, attributes=empty)
+        raise RefusedOperation(f"without value: {', '.join(empty)}", status=MISSING_VALUE, attributes=empty)
 
 
 def _missing(dataset: Dataset, module: _Module) -> Iterator[str]:

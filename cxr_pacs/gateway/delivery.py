@@ -77,18 +77,19 @@ class Deliveries:
     ----------
     site : Site
         Destinations, the pace of retries, what is owed, and the queue of attempts.
-    on_delivered : callable
-        Gets what a destination took, in the transaction that records it.
+    on_end : callable
+        Gets (connection, row, state) of what was ``delivered`` or ``parked``, in the transaction that records
+        it.
     """
 
-    def __init__(self, site: Site, on_delivered: Callable[[sa.Connection, owed.Owed], None]) -> None:
+    def __init__(self, site: Site, on_end: Callable[[sa.Connection, owed.Owed, str], None]) -> None:
         self._pace = site.settings.delivery
         self._courier = Courier(site.settings)
         self._ledger = site.ledger
         self._spool = site.spool
         self._queue = site.queue
         self._clock = site.clock
-        self._on_delivered = on_delivered
+        self._on_end = on_end
         # Where something may wait out a back-off: after a start nobody knows.
         self._missed = {destination.name for destination in site.settings.destination}
 
@@ -137,8 +138,7 @@ class Deliveries:
                 )
             else:
                 owed.finish(connection, work, row_id, state=state, now=now, reason=reason)
-                if state == "delivered":
-                    self._on_delivered(connection, row)
+                self._on_end(connection, row, state)
         if state == "waiting":
             self._missed.add(row.destination)
         elif row.destination in self._missed and (

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from cxr_pacs.errors import NothingToShow
 from cxr_pacs.gateway.commitment_standing import commitment_story, uncommitted
+from cxr_pacs.gateway.message_standing import availability_story, step_story, untold
 from cxr_pacs.gateway.order_check import order_story
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.rerun import superseded_results
@@ -103,6 +104,10 @@ def study_history(connection: sa.Connection, uid: str) -> History:
     conclusion, done = _conclusion(row.problem, instances, results, deliveries)
     if done:
         conclusion, done = _commitment_conclusion(conclusion, *uncommitted(connection, row.id))
+    if done:
+        conclusion, done = _telling_conclusion(
+            conclusion, *untold(connection, row.id, row.study_instance_uid)
+        )
     return History(
         study_instance_uid=row.study_instance_uid,
         events=(
@@ -114,6 +119,8 @@ def study_history(connection: sa.Connection, uid: str) -> History:
             *(Event(at=None, sentence=f"Left out: {one.reason}") for one in missing),
             *map(_sent, deliveries),
             *(Event(at=at, sentence=said) for at, said in commitment_story(connection, row.id, _KINDS)),
+            *(Event(at=at, sentence=said) for at, said in step_story(connection, row.study_instance_uid)),
+            *(Event(at=at, sentence=said) for at, said in availability_story(connection, row.id)),
             *_removals(connection, row.id),
         ),
         conclusion=conclusion,
@@ -227,6 +234,15 @@ def _commitment_conclusion(conclusion: str, waiting: int, failed: int) -> tuple[
         return f"The storage of {failed} object(s) is not committed and needs a person.", False
     if waiting:
         return f"{conclusion} The storage of {waiting} object(s) is not committed yet.", False
+    return conclusion, True
+
+
+def _telling_conclusion(conclusion: str, waiting: int, parked: int) -> tuple[str, bool]:
+    """Say what messages about the study add to its `conclusion`."""
+    if parked:
+        return f"{parked} message(s) about the study are parked and need a person.", False
+    if waiting:
+        return f"{conclusion} {waiting} message(s) about it wait for their next attempt.", False
     return conclusion, True
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from cxr_pacs.database import connect, insert_into, one_at_a_time
 from cxr_pacs.errors import ConfigurationError
-from cxr_pacs.gateway import commitment_ledger, owed
+from cxr_pacs.gateway import commitment_ledger, messages, owed
 from cxr_pacs.gateway.tables import delivery, instance, metadata, removed, rerun, result, study, unmade
 from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
 from cxr_pacs.worklist import tables as worklist_tables
@@ -226,7 +226,7 @@ class Ledger:
         }
         found = {name: tuple(connection.execute(query).scalars()) for name, query in queries.items()}
         found |= {work: owed.waiting(connection, work) for work in owed.WORKS}
-        return found | commitment_ledger.unfinished(connection)
+        return found | commitment_ledger.unfinished(connection) | messages.unfinished(connection)
 
     def set_problem(self, connection: sa.Connection, study_id: int, problem: str) -> None:
         """Record why the study has no (new) report."""

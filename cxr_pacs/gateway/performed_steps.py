@@ -63,7 +63,7 @@ class StepKeeper:
         return True
 
     def change(self, sop_instance_uid: str, modification: Dataset) -> bool:
-        """Set attributes of a step; False where there is none, RefusedStep where they may not be set."""
+        """Set attributes of a step; False where there is none, RefusedOperation where they may not be set."""
         try:
             with self._worklist.begin() as connection:
                 found = step_of(connection, sop_instance_uid)

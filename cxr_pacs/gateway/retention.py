@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from cxr_pacs.database import one_at_a_time
 from cxr_pacs.errors import kind_and_place
+from cxr_pacs.gateway.messages import STEP
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
@@ -28,6 +29,7 @@ from cxr_pacs.gateway.tables import (
     commitment_request,
     commitment_transaction,
     instance,
+    message,
     metadata,
     order_check,
     removed,
@@ -36,6 +38,8 @@ from cxr_pacs.gateway.tables import (
     result,
     study,
 )
+from cxr_pacs.worklist.performed import forget_steps
+from cxr_pacs.worklist.tables import performed_step
 
 __all__ = ["Retention", "due", "holding_back"]
 
@@ -89,6 +93,9 @@ def holding_back() -> dict[str, sa.Select[Any]]:
         ),
         "a destination did not commit what it was asked to": _COMMITMENTS.where(
             commitment.c.state.in_(("waiting", "lost", "failed"))
+        ),
+        "a peer is to be told of it": sa.select(message.c.study_id).where(
+            message.c.state.in_(("waiting", "parked")), message.c.study_id.is_not(None)
         ),
         "a modality waits for our commitment": _REQUESTS.where(commitment_request.c.state == "waiting"),
     }
@@ -198,6 +205,15 @@ class Retention:
             ended = sa.select(commitment_request.c.id).where(commitment_request.c.finished_at <= before)
             connection.execute(sa.delete(requested_object).where(requested_object.c.request_id.in_(ended)))
             connection.execute(sa.delete(commitment_request).where(commitment_request.c.id.in_(ended)))
+            _delete_steps(connection, before)
+
+
+def _delete_steps(connection: sa.Connection, before: float) -> None:
+    """Delete performed procedure steps without change since `before`, unless a peer is to be told of them."""
+    told = sa.select(message.c.line).where(message.c.kind == STEP)
+    forget_steps(connection, before, told.where(message.c.state.in_(("waiting", "parked"))))
+    gone = message.c.line.not_in(sa.select(performed_step.c.sop_instance_uid))
+    connection.execute(sa.delete(message).where(message.c.kind == STEP, gone))
 
 
 def _locked(connection: sa.Connection, studies: sa.Select[Any]) -> list[int]:

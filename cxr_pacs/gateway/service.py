@@ -30,6 +30,7 @@ from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.study import hasten_ended, hasten_reports
 from cxr_pacs.gateway.takeover import Presence, local_names
+from cxr_pacs.gateway.telling import Telling
 from cxr_pacs.gateway.watch import FolderWatch
 from cxr_pacs.gateway.watch.file_intake import FileIntake
 from cxr_pacs.gateway.watch.record import Record
@@ -263,7 +264,7 @@ class Gateway:
         )
         steps = StepKeeper(
             Worklist(site.ledger.engine),
-            lambda *_: None,
+            Telling(site).owe_operation,
             lambda uids: hasten_ended(site.ledger, site.queue, settings, uids, site.clock()),
             site.clock,
         )

@@ -14,6 +14,7 @@ from cxr_pacs.gateway.commitment_standing import (
     request_standing,
 )
 from cxr_pacs.gateway.destinations import destinations, problem
+from cxr_pacs.gateway.message_standing import MessageStanding, message_standings
 from cxr_pacs.gateway.owed import owed
 from cxr_pacs.gateway.tables import instance, study
 from cxr_pacs.gateway.watch.standing import WatchStanding
@@ -83,6 +84,8 @@ class Standing:
         What modalities asked for.
     watches : tuple of WatchStanding
         Watched folders.
+    messages : tuple of MessageStanding
+        Of the peers that were ever told something.
     disk : DiskUsage
         Of the spool.
     """
@@ -97,15 +100,16 @@ class Standing:
     commitments: tuple[CommitmentStanding, ...]
     requests: RequestStanding
     watches: tuple[WatchStanding, ...]
+    messages: tuple[MessageStanding, ...]
     disk: DiskUsage
 
     @property
     def needs_a_person(self) -> bool:
         """Whether something stands that will not go on by itself."""
         stuck = any(one.parked or (one.problem and not one.removed) for one in self.destinations)
-        uncommitted = any(one.failed for one in self.commitments)
+        untold = any(one.parked for one in self.messages) or any(one.failed for one in self.commitments)
         unread = any(one.failed or one.problem for one in self.watches)
-        parts = (self.without_report, self.decided["hold"], stuck, uncommitted, unread, self.disk.refusing)
+        parts = (self.without_report, self.decided["hold"], stuck, untold, unread, self.disk.refusing)
         return any(parts)
 
 
@@ -159,6 +163,7 @@ def standing(
         commitments=commitment_standings(connection),
         requests=request_standing(connection),
         watches=watches,
+        messages=message_standings(connection),
         disk=disk,
     )
 

@@ -17,7 +17,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from cxr_pacs.errors import kind_and_place
-from cxr_pacs.gateway import commitment_ledger, owed
+from cxr_pacs.gateway import commitment_ledger, messages, owed
 from cxr_pacs.gateway.queue import FATAL_DISPATCHES
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.tables import instance
@@ -123,7 +123,8 @@ class Sweep:
     @property
     def _fatal(self) -> Mapping[str, Callable[[sa.Connection, int, str], None]]:
         """How to give up what the process does not survive; of an analysis see `trials`."""
-        return {"report": self._give_up_report, **{work: partial(self._park, work) for work in owed.WORKS}}
+        deliveries = {work: partial(self._park, work) for work in owed.WORKS}
+        return {"report": self._give_up_report, messages.TELL: self._park_message, **deliveries}
 
     def _give_up_report(self, connection: sa.Connection, row_id: int, reason: str) -> None:
         study_id = self._ledger.instance(connection, row_id).study_id
@@ -132,10 +133,15 @@ class Sweep:
     def _park(self, work: str, connection: sa.Connection, row_id: int, reason: str) -> None:
         owed.finish(connection, work, row_id, state="parked", now=self._clock(), reason=reason)
 
+    def _park_message(self, connection: sa.Connection, row_id: int, reason: str) -> None:
+        messages.finish(connection, row_id, state="parked", now=self._clock(), reason=reason)
+
 
 def _partition(connection: sa.Connection, name: str, row_id: int) -> str | None:
     if name in owed.WORKS:
         return owed.get(connection, name, row_id).destination
     if name in commitment_ledger.WORKFLOWS:
         return commitment_ledger.partition(connection, name, row_id)
+    if name == messages.TELL:
+        return messages.get(connection, row_id).peer
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 __all__ = [
+    "announced",
     "commitment",
     "commitment_request",
     "commitment_transaction",
@@ -15,6 +16,7 @@ __all__ = [
     "forwarding",
     "instance",
     "made",
+    "message",
     "metadata",
     "order_check",
     "order_release",
@@ -268,4 +270,32 @@ watched_file = sa.Table(
     sa.Column("state", sa.String(8), nullable=False),  # taken, refused, failed
     sa.Column("reason", sa.Text),
     sa.Column("digest", sa.String(64)),  # that of `instance`
+)
+# What a peer is told by N-CREATE or N-SET: operations on performed procedure steps that are sent on, and the
+# availability of results.
+message = sa.Table(
+    "message",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(12), nullable=False),  # step, availability
+    sa.Column("peer", sa.String(64), nullable=False),  # its name in the settings
+    sa.Column("line", sa.String(64), nullable=False, index=True),  # of these each waits for the one before
+    sa.Column("operation", sa.Integer),  # of a step: its number among those of the step, from 0
+    sa.Column("study_id", sa.ForeignKey("study.id"), index=True),  # of an availability
+    sa.Column("tried", sa.Boolean, nullable=False),  # it may have been sent, and the answer lost
+    sa.Column("state", sa.String(9), nullable=False),  # waiting, delivered, parked, dismissed
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("next_at", sa.Float),
+    sa.Column("finished_at", sa.Float),
+    sa.Column("reason", sa.Text),
+    sa.UniqueConstraint("kind", "peer", "line", "operation"),
+    sa.Index("ix_message_peer_state", "peer", "state"),
+)
+# The deliveries that a message of availability names; each is named once.
+announced = sa.Table(
+    "announced",
+    metadata,
+    sa.Column("delivery_id", sa.ForeignKey("delivery.id"), primary_key=True, autoincrement=False),
+    sa.Column("message_id", sa.ForeignKey("message.id"), nullable=False, index=True),
 )

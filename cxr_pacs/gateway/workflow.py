@@ -10,6 +10,7 @@ workflow in one transaction. So a process may die anywhere, and the next one goe
     intake ─▶ analyse(instance) ─▶ report(study), after the quiet period ─▶ deliver(delivery) ─▶ commit …
     rerun ──────▲
     intake ─▶ forward(forwarding), of originals that a route sends on …
+    deliver, performed procedure step ─▶ tell(message), to peers that are told
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dbos import DBOS, DBOSPortableJSONSerializer
 from pydicom import FileDataset
 
 from cxr_pacs.errors import EvidenceError, TransientError, WorklistSilent, kind_and_place
-from cxr_pacs.gateway import commitment_ledger, owed
+from cxr_pacs.gateway import commitment_ledger, messages, owed
 from cxr_pacs.gateway.commitment import CommitmentUser
 from cxr_pacs.gateway.commitment_provider import CommitmentProvider
 from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE, Deliveries, backoff
@@ -50,6 +51,7 @@ from cxr_pacs.gateway.routing import RoutedImage, Routes, read_routed_image
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.study import resettle_reports, until_due
 from cxr_pacs.gateway.sweep import Sweep
+from cxr_pacs.gateway.telling import TOLD_AT_ONCE, Telling
 from cxr_pacs.gateway.trials import ANALYSES_AT_ONCE, FATAL_TRIALS, Trials
 from cxr_pacs.radiograph import Outcome
 
@@ -103,7 +105,8 @@ class StudyWorkflows:
         self._order_checks = OrderChecks(site)
         self._commitment = around.commitment
         self._commitment_provider = around.commitment_provider
-        self._deliveries = Deliveries(site, self._commitment.owe)
+        self._telling = Telling(site)
+        self._deliveries = Deliveries(site, self._delivery_ended)
         self._forwarding = Forwarding(site)
         self._probes = Probes(site, self._deliveries.hasten)
 
@@ -127,6 +130,7 @@ class StudyWorkflows:
             self._deliveries.forward,
             self._commitment.commit,
             self._commitment_provider.report_commitment,
+            self._telling.tell,
         ):
             name = action.__name__.lstrip("_")
             # DBOS marks the function that it is given, which a bound method does not allow.
@@ -146,6 +150,9 @@ class StudyWorkflows:
             DBOS.register_queue(
                 name, partition_worker_concurrency=COMMITMENTS_AT_ONCE, polling_interval_sec=POLL_SECONDS
             )
+        DBOS.register_queue(
+            messages.TELL, partition_worker_concurrency=TOLD_AT_ONCE, polling_interval_sec=POLL_SECONDS
+        )
         self._sweep.start()
         resettle_reports(self._ledger, self._queue, self._settings, self._clock())
         self._deliveries.start()
@@ -335,6 +342,11 @@ class StudyWorkflows:
             row_id = owed.owe(connection, owed.DELIVER, result_id, destination, self._clock())
             if row_id is not None:
                 self._queue.enqueue(connection, owed.DELIVER, row_id, 1, partition=destination)
+
+    def _delivery_ended(self, connection: sa.Connection, row: owed.Owed, state: str) -> None:
+        if state == "delivered":
+            self._commitment.owe(connection, row)
+        self._telling.owe_availability(connection, row)
 
     # -- files --
 

@@ -41,6 +41,8 @@ __all__ = [
     "operations",
     "replace_step",
     "step_of",
+    "step_uid",
+    "step_uids_of_study",
     "steps_of_study",
     "studies_of",
 ]
@@ -128,6 +130,15 @@ def steps_of_study(connection: sa.Connection, study_instance_uid: str) -> tuple[
     return tuple(_step(connection, row) for row in connection.execute(query).all())
 
 
+def step_uids_of_study(study_instance_uid: str) -> sa.Select[Any]:
+    """Query of the SOP Instance UIDs of the steps of a study."""
+    return (
+        sa.select(performed_step.c.sop_instance_uid)
+        .join(performed_study, performed_study.c.step_id == performed_step.c.id)
+        .where(performed_study.c.study_instance_uid == study_instance_uid)
+    )
+
+
 def studies_of(connection: sa.Connection, sop_instance_uid: str) -> tuple[str, ...]:
     """Study Instance UIDs of a step."""
     query = (
@@ -138,25 +149,37 @@ def studies_of(connection: sa.Connection, sop_instance_uid: str) -> tuple[str, .
     return tuple(connection.execute(query).scalars())
 
 
-def keep_operation(connection: sa.Connection, step_id: int, attributes: Dataset) -> None:
-    """Keep the list of an N-CREATE or N-SET as it came; the first of a step is its N-CREATE."""
+def step_uid(connection: sa.Connection, step_id: int) -> str:
+    """SOP Instance UID of a step."""
+    query = sa.select(performed_step.c.sop_instance_uid).where(performed_step.c.id == step_id)
+    return str(connection.execute(query).scalar_one())
+
+
+def keep_operation(connection: sa.Connection, step_id: int, attributes: Dataset) -> int:
+    """Keep the list of an N-CREATE or N-SET as it came; how many of the step were kept before."""
+    of_it = performed_operation.c.step_id == step_id
+    count = connection.execute(sa.select(sa.func.count()).select_from(performed_operation).where(of_it))
     values = {"step_id": step_id, "attributes": _encoded(attributes)}
+    before = int(count.scalar_one())
     connection.execute(sa.insert(performed_operation).values(**values))
+    return before
 
 
-def operations(connection: sa.Connection, step_id: int) -> tuple[str, tuple[Dataset, ...]]:
-    """Give the UID of a step, and what `keep_operation` kept of it, in order."""
-    of_it = performed_step.c.id == step_id
-    uid = connection.execute(sa.select(performed_step.c.sop_instance_uid).where(of_it)).scalar_one()
-    query = sa.select(performed_operation.c.attributes).where(performed_operation.c.step_id == step_id)
+def operations(connection: sa.Connection, sop_instance_uid: str) -> tuple[Dataset, ...]:
+    """Give what `keep_operation` kept of a step, in order."""
+    query = (
+        sa.select(performed_operation.c.attributes)
+        .join(performed_step, performed_step.c.id == performed_operation.c.step_id)
+        .where(performed_step.c.sop_instance_uid == sop_instance_uid)
+    )
     kept = connection.execute(query.order_by(performed_operation.c.id)).scalars()
-    return str(uid), tuple(map(_decoded, kept))
+    return tuple(map(_decoded, kept))
 
 
 def forget_steps(connection: sa.Connection, before: float, kept: sa.Select[Any]) -> int:
-    """Delete the steps that did not change since `before`, but for those whose ids `kept` gives; count."""
+    """Delete the steps that did not change since `before`, but for those whose UIDs `kept` gives; count."""
     old = performed_step.c.changed_at <= before
-    statement = sa.delete(performed_step).where(old, performed_step.c.id.not_in(kept))
+    statement = sa.delete(performed_step).where(old, performed_step.c.sop_instance_uid.not_in(kept))
     return connection.execute(statement).rowcount
 
 

@@ -15,7 +15,7 @@ from pynetdicom.sop_class import ModalityPerformedProcedureStep
 
 from cxr_pacs.dimse import Listener, LocalEntity, Peer, create_step, performed_step_service, set_step
 from cxr_pacs.dimse.mpps_attributes import changed
-from cxr_pacs.errors import DestinationUnavailable, RefusedStep, SpoolUnavailable
+from cxr_pacs.errors import DestinationUnavailable, RefusedOperation, SpoolUnavailable
 
 
 class Kept:
@@ -216,11 +216,11 @@ def test_our_user_and_another_manager():
     with StepManager() as manager:
         peer = Peer(ae_title=manager.ae_title, host=manager.host, port=manager.port)
         assert create_step("CXRPACS", peer, "1.2.5", creation()) == 0x0000
-        with pytest.raises(RefusedStep) as refused:
+        with pytest.raises(RefusedOperation) as refused:
             create_step("CXRPACS", peer, "1.2.5", creation())
         assert refused.value.status == 0x0111
         assert set_step("CXRPACS", peer, "1.2.5", completion(["1.2.9"])) == 0x0000
-        with pytest.raises(RefusedStep) as refused:
+        with pytest.raises(RefusedOperation) as refused:
             set_step("CXRPACS", peer, "1.2.5", completion())
         assert (refused.value.status, refused.value.error_id) == (0x0110, 0xA710)
         manager.status = 0x0213

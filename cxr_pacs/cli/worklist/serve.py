@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from cxr_pacs import dimse
 from cxr_pacs.cli.worklist.opening import add_config, opened
+from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.gateway.order_sources import OrderSources
 from cxr_pacs.gateway.performed_steps import step_service
 from cxr_pacs.gateway.worklist import local_entity, worklist_service
@@ -31,6 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT, whatever ``worklist.serve`` says; 0."""
     settings = load_settings(options.config)
+    if settings.mpps_destination:
+        raise ConfigurationError(
+            "mpps_destination: `cxr-pacs worklist serve` sends no performed procedure step on: "
+            "take the tables out of its settings, or run `cxr-pacs serve`"
+        )
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
