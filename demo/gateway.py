@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["Destination", "Gateway", "GatewayError", "GatewaySettings", "free_port"]
@@ -51,7 +52,8 @@ class GatewaySettings:
     destinations : tuple of Destination
         Each gets every object.
     tables : dict
-        Keys by table of the settings file, e.g. ``{"study": {"quiet_period": 0.5}}``.
+        Keys by table of the settings file, e.g. ``{"study": {"quiet_period": 0.5}}``; a list of such for a
+        table that may be repeated.
     arguments : tuple of str
         Further options of ``cxr-pacs serve``.
     """
@@ -59,7 +61,7 @@ class GatewaySettings:
     folder: Path
     port: int
     destinations: tuple[Destination, ...]
-    tables: dict[str, dict[str, object]] = field(default_factory=dict)
+    tables: Mapping[str, dict[str, object] | list[dict[str, object]]] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
 
     def toml(self) -> str:
@@ -68,9 +70,13 @@ class GatewaySettings:
             "dicom": {"host": "127.0.0.1", "port": self.port},
             "spool": {"path": str(self.folder / "spool")},
         }
-        for name, keys in self.tables.items():
-            tables[name] = tables.get(name, {}) | keys
         lines: list[str] = []
+        for name, given in self.tables.items():
+            if isinstance(given, dict):
+                tables[name] = tables.get(name, {}) | given
+                continue
+            for keys in given:
+                lines += [f"[[{name}]]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]
         for name, keys in tables.items():
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]
         for destination in self.destinations:

@@ -60,8 +60,8 @@ def make_gateway(tmp_path: Path, toy_bundle: Path) -> Iterator[Callable[..., Gat
     """Make gateways with the toy bundle and fast retries; what still runs in the end is killed."""
     made: list[Gateway] = []
 
-    def make(*destinations: Destination, **tables: dict[str, object]) -> Gateway:
-        defaults: dict[str, dict[str, object]] = {
+    def make(*destinations: Destination, **tables: dict[str, object] | list[dict[str, object]]) -> Gateway:
+        defaults: dict[str, dict[str, object] | list[dict[str, object]]] = {
             "study": {"quiet_period": 0.3},
             "model": {"bundle": str(toy_bundle)},
             "delivery": {"first_retry": 0.2, "longest_retry": 1.0},

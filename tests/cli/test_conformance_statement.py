@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from bright_engine import BrightEngine
 from peers import StubbornArchive, associated, c_store, eventually, free_port, request, send
+from performed_steps import creation
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
@@ -26,6 +27,7 @@ from radiographs import make_radiograph, synthetic_chest
 from toy_bundle import write_toy_bundle
 
 from cxr_pacs.cli import main
+from cxr_pacs.dimse import Availability, Peer, create_step, notify_availability
 from cxr_pacs.errors import SpoolUnavailable
 from cxr_pacs.evidence import is_own_output
 from cxr_pacs.gateway.delivery import Courier
@@ -43,6 +45,8 @@ TRANSFER_SYNTAXES = [
 ]
 VERIFICATION = "1.2.840.10008.1.1"
 COMMITMENT = "1.2.840.10008.1.20.1"
+AVAILABILITY = "1.2.840.10008.5.1.4.33"
+OVERVIEW = ("SOP class", "SOP class UID", "User (SCU)", "Provider (SCP)")
 PROCEDURE_STEP = "1.2.840.10008.3.1.2.3.3"
 # every storage class that pynetdicom or pydicom knows, current or retired, and Verification
 ABSTRACT_SYNTAXES = sorted(
@@ -442,6 +446,43 @@ def test_forwarding_dicomweb_and_folders_are_stated_where_they_are_used(make_set
     received = {(abstract, transfer) for abstract, transfer in received if abstract != VERIFICATION}
     assert received <= contexts(section(statement, "Association initiation (SCU)"))
     assert not received <= contexts(section(plain, "Association initiation (SCU)"))
+
+
+def test_what_peers_are_told_in_is_stated(make_settings, bundle):
+    peer = {"ae_title": "RIS", "host": "127.0.0.1", "port": free_port()}
+    settings = make_settings(
+        mpps={"serve": True},
+        mpps_destination=[{"name": "ris"} | peer],
+        destination=[{"name": "pacs", "ae_title": "A", "host": "127.0.0.1", "port": 1, "notify": peer}],
+    )
+    statement = conformance_statement(settings, bundle)
+    told = {PROCEDURE_STEP, AVAILABILITY}
+    stated = {
+        pair for pair in contexts(section(statement, "Association initiation (SCU)")) if pair[0] in told
+    }
+    roles = {row[1]: row[2:] for row in tables(section(statement, "Overview"))[OVERVIEW]}
+    assert roles[PROCEDURE_STEP] == ("yes", "yes")
+    assert roles[AVAILABILITY] == ("yes", "no")
+    proposed = set()
+
+    def record(event):
+        for context in event.assoc.requestor.requested_contexts:
+            proposed.update((str(context.abstract_syntax), str(one)) for one in context.transfer_syntax)
+
+    ae = AE(ae_title="RIS")
+    for uid in told:
+        ae.add_supported_context(uid)
+    handlers = [(evt.EVT_ACCEPTED, record), (evt.EVT_N_CREATE, lambda _: (0, None))]
+    server = ae.start_server(("127.0.0.1", peer["port"]), block=False, evt_handlers=handlers)
+    try:
+        create_step("CXRPACS", Peer(**peer), "1.2.3", creation())
+        availability = Availability(
+            study_instance_uid="1.2", series={}, retrieve_ae_title="A", performed_step_uid=None
+        )
+        notify_availability("CXRPACS", Peer(**peer), "1.2.4", availability)
+    finally:
+        server.shutdown()
+    assert proposed == stated
 
 
 def test_it_is_printed_as_markdown_and_changes_nothing(bundle, tmp_path, capsys, monkeypatch):

@@ -63,8 +63,11 @@ def services_overview(settings: Settings, objects: Sequence[FileDataset]) -> str
     received = {context for service in _services(settings) for context, _ in service.contexts}
     asked = (*query.find_contexts(), retrieve.get_contexts(_storage(settings))[0], *retrieve.move_contexts())
     sent = {str(made.SOPClassUID) for made in objects} | {str(context.abstract_syntax) for context in asked}
-    sent |= set(_forwarded_classes(settings))
     sent |= {worklist.SOP_CLASS} if settings.order_check.worklist == "remote" else set()
+    sent |= {
+        *_forwarded_classes(settings),
+        *(str(c.abstract_syntax) for c in procedure_steps.contexts(settings)),
+    }
     # A user of storage commitment listens for reports, too.
     received -= {commitment.SOP_CLASS}
     sent |= {commitment.SOP_CLASS} if settings.committing else set()
@@ -99,6 +102,7 @@ def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
             named("Storage commitment", 4, *commitment.paragraphs(settings)),
             named("Orders of images", 4, *orders.paragraphs(settings)),
             named("Modality performed procedure steps", 4, *procedure_steps.paragraphs(settings)),
+            named("Instance availability notification", 4, *procedure_steps.availability(settings)),
             *([named("DICOMweb and files", 3, *other)] if (other := web_and_folders(settings)) else []),
             named(
                 "Network interfaces",
@@ -204,7 +208,7 @@ def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str
         for abstract in map(UID, _forwarded_classes(settings))
         for transfer in map(UID, decodable_transfer_syntaxes())
     )
-    contexts |= dict.fromkeys(commitment.contexts(settings))
+    contexts |= dict.fromkeys((*commitment.contexts(settings), *procedure_steps.context_rows(settings)))
     delivery = settings.delivery
     warnings = ", ".join(f"{status:04X}" for status in sorted(storage.WARNINGS))
     high = storage.OUT_OF_RESOURCES >> 8
