@@ -14,7 +14,7 @@ from radiographs import synthetic_chest
 
 from cxr_pacs.errors import EvidenceError
 from cxr_pacs.evidence import HeatmapPicture, ReadInstance, heatmap, is_own_output
-from cxr_pacs.evidence.secondary_capture import _caption
+from cxr_pacs.evidence.secondary_capture import caption
 from cxr_pacs.inference.findings import Withheld
 
 PIXELS = synthetic_chest(96, 80, 0)
@@ -151,18 +151,18 @@ def test_each_class_has_a_picture_of_its_own(read, stamp):
 def test_the_caption_names_only_what_is_told(read, findings):
     shown = findings.head("multiclass")[0]
     assert (
-        _caption(shown, findings, "en").lines[0] == "Head multiclass: COVID-19, bacterial pneumonia or normal"
+        caption(shown, findings, "en").lines[0] == "Head multiclass: COVID-19, bacterial pneumonia or normal"
     )
     told = dataclasses.replace(
         findings,
         scores=tuple(s for s in findings.scores if s.label != "bacterial_pneumonia"),
         withheld=(Withheld(head="multiclass", label="bacterial_pneumonia", reason="No claim."),),
     )
-    caption = _caption(shown, told, "en")
-    assert caption.lines[0] == (
+    below = caption(shown, told, "en")
+    assert below.lines[0] == (
         "Head multiclass: COVID-19 or normal; what is not claimed for this patient is withheld"
     )
-    assert not any("bacterial" in line for line in (caption.title, *caption.lines))
+    assert not any("bacterial" in line for line in (below.title, *below.lines))
 
 
 @pytest.mark.parametrize(("number", "expected"), [(7, 7), ("", 1), (None, 1), (-3, 1), (0, 1)])
