@@ -46,6 +46,8 @@ _SETTINGS = """\
 path = "{spool}"
 [study]
 quiet_period = 0.3
+[heatmap]
+size = "source"
 [delivery]
 first_retry = 0.2
 longest_retry = 1.0
