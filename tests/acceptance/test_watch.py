@@ -132,7 +132,6 @@ class Writers:
         self.damaged = 0
         self._folder = folder
         self._lock = threading.Lock()
-        self._films = [new_radiograph() for _ in range(FILES)]
         self._seeds = [chance.random() for _ in range(WRITERS)]
 
     def __enter__(self) -> Self:
@@ -154,7 +153,8 @@ class Writers:
     def _write(self, number: int) -> None:
         chance = random.Random(self._seeds[number])  # noqa: S311  the seed is in the test's name
         ways = (self._in_pieces, self._renamed, self._moved, self._copied, self._cut_off)
-        for serial, film in enumerate(self._films[number::WRITERS]):
+        for serial in range(len(range(number, FILES, WRITERS))):
+            film = new_radiograph()
             path = self._folder / f"w{number}" / f"{serial // 50}" / f"IM{serial}"
             path.parent.mkdir(parents=True, exist_ok=True)
             chance.choice(ways)(path, _encoded(film), chance)
