@@ -113,11 +113,16 @@ def write_whole(target: Path, content: bytes) -> None:
         target.parent.mkdir(exist_ok=True)
         sync(target.parent.parent)
     partial = target.with_name(f".{target.stem}.part")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(target)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError:
+        # On a full disk the half of a file would keep a smaller one out.
+        partial.unlink(missing_ok=True)
+        raise
     sync(target.parent)
 
 

@@ -11,10 +11,11 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import sqlalchemy as sa
 from pydicom import dcmread
@@ -190,8 +191,7 @@ class FolderTables:
             .where(*self._of_sources())
             .order_by(instance.c.id)
         )
-        partial = self._settings.folder / ".instances.part"
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with _replacing(self._settings.folder / "instances.csv") as file:
             writer = csv.writer(file)
             writer.writerow([*_COLUMNS, *(f"{head}.{label}" for head, label in self._columns)])
             for row in connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}):
@@ -203,7 +203,19 @@ class FolderTables:
                         *(scores.get(head, {}).get(label, "") for head, label in self._columns),
                     ]
                 )
-        partial.replace(self._settings.folder / "instances.csv")
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[TextIO]:
+    """Open a file that takes the place of `target` once it is whole."""
+    partial = target.with_name(f".{target.stem}.part")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        partial.replace(target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _told(row: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from chance import SEED
 from peers import Archive, Destination, Gateway, eventually, instances, of_modality, request, send
 from studies import ONE_OF_EACH, new_radiograph
 from swift_gateway import COMMAND
+from watch_process import WATCH, WatchProcess, encoded, header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -198,3 +200,29 @@ def test_the_watermarks_of_a_real_disk(disk, archive, serve):
     assert send(films[1:], gateway.port) == [0]
     _wait_for_all(archive, [before, *films], gateway)
     assert gateway.stop() == 0, gateway.log_tail()
+
+
+def test_a_folder_of_results_on_a_disk_that_is_full(disk, tmp_path):
+    """What a watched folder brings waits for room; nothing half has the name of a whole, the watch lives."""
+    source, out = tmp_path / "in", disk.root / "out"
+    for folder in (source, out):
+        folder.mkdir()
+    films = [new_radiograph() for _ in range(4)]
+    watch = WATCH.format(out=out, folder=source, notice="events", rescan=1)
+    with WatchProcess(tmp_path / "site", source, out, "serve", "--role", "watcher", more=watch) as process:
+        process.await_ready()
+        disk.leave(0)
+        for number, film in enumerate(films):
+            (source / str(number)).write_bytes(encoded(film))
+        eventually(lambda: "did not take a file: No space left on device" in process.said)
+        eventually(lambda: "the tables of out are not written: No space left on device" in process.said)
+        eventually(lambda: len(process.received) == len(films))
+        disk.leave(12 * _PAGE)  # for a report or two
+        eventually(lambda: process.results)
+        assert all(header(path).StudyInstanceUID == path.parent.name for path in process.results)
+        disk.leave(_PLENTY)
+        eventually(lambda: len(process.results) == len(films) * ONE_OF_EACH.total())
+        eventually(lambda: len(list(out.glob("*/*.png"))) == len(list(out.glob("*/*.json"))) == len(films))
+        eventually(lambda: (out / "instances.csv").read_text().count(",True,") == len(films))
+        assert process.end(signal.SIGTERM) == 0, process.said[-5000:]
+    assert [path.name for path in out.rglob(".*")] == []

@@ -32,4 +32,4 @@ def test_a_full_disk(tmp_path: Path):
         [*_ALONE, *run, "--no-cov", str(_SCENES)], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "3 passed" in ended.stdout
+    assert "4 passed" in ended.stdout

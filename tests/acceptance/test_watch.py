@@ -5,21 +5,17 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import random
 import shutil
 import signal
-import sqlite3
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -28,100 +24,19 @@ from chance import SEED
 from peers import eventually
 from pydicom import dcmread
 from studies import ONE_OF_EACH, new_radiograph
-from swift_gateway import COMMAND, SECONDS
+from swift_gateway import SECONDS
+from watch_process import WATCH, WatchProcess, encoded, header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pydicom import FileDataset
 
 FILES = int(os.environ.get("CXR_FILES", "120"))
 KILLS = int(os.environ.get("CXR_KILLS", "5"))
 WRITERS = 3
 # Seconds after which what does not come will not come.
-PATIENCE = 120.0 + FILES / 4
-_SETTINGS = """\
-[spool]
-path = "{spool}"
-[study]
-quiet_period = 0.3
-[heatmap]
-size = "source"
-[delivery]
-first_retry = 0.2
-longest_retry = 1.0
-"""
-_WATCH = """\
-[[destination]]
-name = "out"
-folder = "{out}"
-pictures = true
-tables = true
-[[watch]]
-name = "watch"
-folder = "{folder}"
-notice = "{notice}"
-rescan = {rescan}
-stable = 0.5
-"""
-
-
-class Process:
-    """``cxr-pacs`` over a folder, from `start` to `stop`."""
-
-    def __init__(self, folder: Path, source: Path, *arguments: object, more: str = "") -> None:
-        self.source = source
-        self.out = folder / "out"
-        self.out.mkdir(parents=True)
-        self.spool = folder / "spool"
-        self._log = folder / "log"
-        self._config = folder / "site.toml"
-        self._config.write_text(_SETTINGS.format(spool=self.spool) + more, encoding="utf-8")
-        self._arguments = [*map(str, arguments), "--config", str(self._config)]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def start(self) -> None:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen([*COMMAND, *self._arguments], stdout=log, stderr=log)
-
-    def end(self, how: signal.Signals) -> int:
-        assert self._process is not None
-        self._process.send_signal(how)
-        return self._process.wait(120)
-
-    @property
-    def said(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace")
-
-    def await_ready(self) -> None:
-        eventually(lambda: "ready:" in self.said)
-
-    def received_at(self, study: str) -> float:
-        with closing(sqlite3.connect(self.spool / "ledger.sqlite")) as ledger:
-            query = (
-                "SELECT received_at FROM instance JOIN study ON study.id = study_id "
-                "WHERE study_instance_uid = ?"
-            )
-            return float(ledger.execute(query, (study,)).fetchone()[0])
-
-    @property
-    def results(self) -> list[Path]:
-        return [path for path in self.out.glob("*/*.dcm") if not path.name.startswith(".")]
-
-    @property
-    def lines(self) -> list[dict[str, str]]:
-        path = self.out / "instances.csv"
-        return list(csv.DictReader(io.StringIO(path.read_text()))) if path.is_file() else []
+PATIENCE = 120.0 + FILES
 
 
 class Writers:
@@ -157,7 +72,7 @@ class Writers:
             film = new_radiograph()
             path = self._folder / f"w{number}" / f"{serial // 50}" / f"IM{serial}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            chance.choice(ways)(path, _encoded(film), chance)
+            chance.choice(ways)(path, encoded(film), chance)
             with self._lock:
                 self.studies.append(str(film.StudyInstanceUID))
             threading.Event().wait(chance.uniform(0, 0.2))  # as people and networks do
@@ -192,7 +107,7 @@ class Writers:
         path.with_name(f"{path.name} half").write_bytes(content[: chance.randrange(len(content))])
 
 
-def _kill_at_random(process: Process, writers: Writers, chance: random.Random) -> None:
+def _kill_at_random(process: WatchProcess, writers: Writers, chance: random.Random) -> None:
     for moment in sorted(chance.sample(range(FILES), KILLS)):
         eventually(lambda moment=moment: writers.written >= moment, timeout=PATIENCE)
         if chance.random() < 0.7:
@@ -213,7 +128,9 @@ def test_each_file_is_reported_once_though_the_watch_is_killed(
     source.mkdir()
     began = time.monotonic()
     with (
-        Process(tmp_path, source, "watch", source, "--out", tmp_path / "out") as process,
+        WatchProcess(
+            tmp_path, source, tmp_path / "out", "watch", source, "--out", tmp_path / "out"
+        ) as process,
         Writers(source, chance) as writers,
     ):
         books = Books(f"sqlite:///file:{process.spool / 'ledger.sqlite'}?mode=ro&uri=true", process.spool)
@@ -223,14 +140,14 @@ def test_each_file_is_reported_once_though_the_watch_is_killed(
         wanted = FILES * ONE_OF_EACH.total()
         try:
             eventually(lambda: len(process.results) >= wanted, timeout=PATIENCE, every=0.5)
-            eventually(lambda: len(process.lines) == FILES, timeout=60)
+            eventually(lambda: len(process.lines) == FILES, timeout=PATIENCE)
             eventually(lambda: not books.unfinished(), timeout=PATIENCE)
         except TimeoutError as error:
             pytest.fail(f"{error}\n{books.unfinished()}\n{process.said[-5000:]}")
         seconds = time.monotonic() - began
         assert process.end(signal.SIGTERM) == 0, process.said[-5000:]
     books.check(writers.studies)
-    made = Counter((str(d.StudyInstanceUID), d.Modality) for d in map(_header, process.results))
+    made = Counter((str(d.StudyInstanceUID), d.Modality) for d in map(header, process.results))
     assert made == {(study, kind): many for study in writers.studies for kind, many in ONE_OF_EACH.items()}
     assert sorted(line["study_instance_uid"] for line in process.lines) == sorted(writers.studies)
     assert {line["reported"] for line in process.lines} == {"True"}
@@ -240,16 +157,6 @@ def test_each_file_is_reported_once_though_the_watch_is_killed(
         sys.stdout.write(f"\n{FILES} films, {KILLS} kills: {seconds:.0f} s, {FILES / seconds:.1f} a second\n")
 
 
-def _encoded(film: FileDataset) -> bytes:
-    buffer = io.BytesIO()
-    film.save_as(buffer)
-    return buffer.getvalue()
-
-
-def _header(path: Path) -> FileDataset:
-    return dcmread(path, stop_before_pixels=True)
-
-
 def _content(folder: Path) -> dict[str, tuple[int, int]]:
     return {
         str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
@@ -257,7 +164,7 @@ def _content(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def _drop(process: Process, films: Sequence[bytes], chance: random.Random) -> Iterator[float]:
+def _drop(process: WatchProcess, films: Sequence[bytes], chance: random.Random) -> Iterator[float]:
     """Copy films in one after the other; when the last byte of each was there."""
     for number, film in enumerate(films):
         (process.source / f"film {number}").write_bytes(film)
@@ -265,12 +172,12 @@ def _drop(process: Process, films: Sequence[bytes], chance: random.Random) -> It
         threading.Event().wait(chance.uniform(0.1, 0.4))
 
 
-def _watched(folder: Path, notice: str, rescan: float, films: Sequence[bytes]) -> tuple[Process, str]:
+def _watched(folder: Path, notice: str, rescan: float, films: Sequence[bytes]) -> tuple[WatchProcess, str]:
     """Watch a folder by `notice`; the process, and how long each film took from its last byte."""
     source = folder / "in"
     source.mkdir(parents=True)
-    watch = _WATCH.format(out=folder / "out", folder=source, notice=notice, rescan=rescan)
-    with Process(folder, source, "serve", "--role", "watcher", more=watch) as process:
+    watch = WATCH.format(out=folder / "out", folder=source, notice=notice, rescan=rescan)
+    with WatchProcess(folder, source, folder / "out", "serve", "--role", "watcher", more=watch) as process:
         process.await_ready()
         studies = [str(dcmread(io.BytesIO(film), stop_before_pixels=True).StudyInstanceUID) for film in films]
         copied = list(_drop(process, films, random.Random(SEED)))  # noqa: S311
@@ -278,8 +185,8 @@ def _watched(folder: Path, notice: str, rescan: float, films: Sequence[bytes]) -
         eventually(lambda: len(process.lines) == len(films))
         eventually(lambda: all(line["reported"] == "True" for line in process.lines))
         assert process.end(signal.SIGTERM) == 0, process.said[-5000:]
-    reported = {p.parent.name: p.stat().st_mtime for p in process.results if _header(p).Modality == "SR"}
-    taken_in = [process.received_at(study) - at for study, at in zip(studies, copied, strict=True)]
+    reported = {p.parent.name: p.stat().st_mtime for p in process.results if header(p).Modality == "SR"}
+    taken_in = [process.received[study] - at for study, at in zip(studies, copied, strict=True)]
     in_all = [reported[study] - at for study, at in zip(studies, copied, strict=True)]
     told = ", ".join(
         f"{what} median {statistics.median(seconds):.1f} s, longest {max(seconds):.1f} s"
@@ -292,7 +199,7 @@ def test_events_and_polling_give_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv(SECONDS, "0")
-    films = [_encoded(new_radiograph()) for _ in range(7)]
+    films = [encoded(new_radiograph()) for _ in range(7)]
     by_events, events = _watched(tmp_path / "events", "events", 60.0, films)
     by_polling, polling = _watched(tmp_path / "polling", "polling", 1.0, films)
     assert {path.relative_to(by_events.out) for path in by_events.results} == {
