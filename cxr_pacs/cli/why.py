@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from cxr_pacs.settings import Settings, load_settings
 __all__ = ["configure", "run"]
 
 DONE, ERROR, NOT_DONE = 0, 1, 3
+# Folders of results have such names, too.
+_UID = re.compile(r"[0-9.]+")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     path = Path(options.what)
     try:
         with looking(settings) as ledger, ledger.begin() as connection:
-            if os.path.lexists(path):
+            if not _UID.fullmatch(options.what) and os.path.lexists(path):
                 return _tell_files(connection, path)
             return _tell_study(study_history(connection, options.what))
     except NothingToShow as error:

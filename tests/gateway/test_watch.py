@@ -97,6 +97,7 @@ def site(tmp_path):
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr("cxr_pacs.gateway.watch.folder_watch._PAUSE", 0.2)
+    monkeypatch.setattr("cxr_pacs.gateway.watch.folder_watch._SECOND_THOUGHTS", 1.0)
 
 
 def test_a_restart_reads_nothing_again_and_a_changed_file_alone_is_looked_at(site):
@@ -218,6 +219,19 @@ def test_what_is_moved_lies_in_done_or_failed_with_its_reason(site, capsys):
     assert site.uids == [good]
     assert main(["status", "--config", str(site.config)]) == 3
     assert "1 failed" in capsys.readouterr().out
+
+
+def test_a_half_file_is_not_moved_from_under_its_writer(site):
+    wanted = site.drop(".film")
+    content = (site.folder / ".film").read_bytes()
+    (site.folder / "film").write_bytes(content[:900])
+    with site.watching(move=True, rescan=0.1):
+        eventually(lambda: [row.state for row in site.rows] == ["failed"])
+        with (site.folder / "film").open("ab") as file:
+            file.write(content[900:])
+        eventually((site.folder / "done" / "film").is_file)
+    assert site.uids == [wanted]
+    assert not (site.folder / "failed").exists()
 
 
 def test_one_that_was_taken_in_by_a_process_that_died_is_moved_by_the_next(site):

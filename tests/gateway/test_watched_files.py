@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -28,11 +29,12 @@ from pydicom.uid import (
 )
 from radiographs import make_radiograph
 
-from cxr_pacs.errors import RefusedInstance, UnreadableMedium
+from cxr_pacs.errors import RefusedInstance, SettingsError, UnreadableMedium
 from cxr_pacs.gateway.watch.file_intake import FileIntake, Outcome, StillChanging, received_instance
 from cxr_pacs.gateway.watch.filing import put_away
 from cxr_pacs.gateway.watch.settling import Settling, open_for_writing
 from cxr_pacs.gateway.watch.tree import FileState, Tree
+from cxr_pacs.settings import parse_settings
 
 # pydicom's quote what a damaged header says; `cli` silences them.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")
@@ -324,3 +326,39 @@ def test_a_file_is_put_away_beside_what_is_there_already(tmp_path):
         "failed/a/x.1.reason": b"It is empty.\n",
         "done/a/x": b"3",
     }
+
+
+# -- settings --
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[spool]\npath = '/in/spool'", "watch.0.folder: spool.path (/in/spool) lies in it"),
+        ("[[destination]]\nname = 'd'\nfolder = '/in/d'", "destination d (/in/d) lies in it"),
+        ("[[watch]]\nname = 'b'\nfolder = '/in/../in/b'", "watch b (/in/../in/b) lies in it"),
+        ("[[watch]]\nname = 'a'\nfolder = '/b'", "watch.name: used twice: a"),
+        ("[[watch]]\nname = 'b'\nfolders = '/b'", "unknown key; did you mean 'folder'"),
+    ],
+    ids=["spool", "destination", "within", "name", "key"],
+)
+def test_folders_that_would_feed_on_each_other_are_refused(text, said):
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        parse_settings(f"{text}\n[[watch]]\nname = 'a'\nfolder = '/in'", "x")
+
+
+def test_a_watched_folder_may_be_named_as_a_source():
+    text = """
+[study]
+quiet_period_of = { "folder:a" = 1.0 }
+[[destination]]
+name = "d"
+folder = "/out"
+[[route]]
+destinations = ["d"]
+source = ["folder:a", "CR1"]
+"""
+    given = parse_settings(text, "x")
+    assert given.route[0].source == ("folder:a", "CR1")
+    with pytest.raises(SettingsError, match="an AE title has"):
+        parse_settings(text.replace("folder:a", "holder:a and more"), "x")

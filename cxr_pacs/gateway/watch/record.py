@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from cxr_pacs.database import insert_into
 from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.tables import watched_file
 from cxr_pacs.gateway.watch.file_intake import Outcome
@@ -76,8 +77,8 @@ class Record:
             "digest": outcome.digest,
         }
         with self._ledger.begin() as connection:
-            connection.execute(sa.delete(watched_file).where(watched_file.c.path_digest == key))
-            connection.execute(sa.insert(watched_file).values(**values))
+            new = insert_into(connection, watched_file).values(**values)
+            connection.execute(new.on_conflict_do_update(index_elements=["path_digest"], set_=values))
         self._known[key] = known
         return True
 
