@@ -84,8 +84,16 @@ def names(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def reported(site, many):
-    return lambda: [line["reported"] for line in site.lines].count("True") == many
+def reported(site, many, objects=2):
+    """Whether so many images are reported, and the documents name so many objects of each."""
+
+    def ask():
+        documents = [json.loads(path.read_text()) for path in site.out.glob("*/study.json")]
+        named = sum(len(document["objects"]) for document in documents)
+        told = [line["reported"] for line in site.lines].count("True")
+        return told == many and named == many * objects
+
+    return ask
 
 
 def test_a_study_has_its_objects_a_png_of_each_heatmap_and_a_document(site):
@@ -136,7 +144,7 @@ def test_the_tables_tell_of_the_sources_that_are_routed_there(site):
     drop(site.scans, "one", PatientID="ONE")
     film = drop(site.film, "two", PatientID="TWO")
     route = {"destinations": ["out"], "source": ["folder:film"], "objects": ["report"]}
-    site.run(site.settings(route=[route]), reported(site, 1))
+    site.run(site.settings(route=[route]), reported(site, 1, objects=1))
     assert [line["study_instance_uid"] for line in site.lines] == [film.StudyInstanceUID]
     assert [path.name for path in site.out.iterdir() if path.is_dir()] == [film.StudyInstanceUID]
     assert [path.suffix for path in (site.out / film.StudyInstanceUID).iterdir()].count(".dcm") == 1
