@@ -226,8 +226,15 @@ def _merged(known: Dataset, modification: Dataset) -> Dataset:
     if character_set is not None:
         new.SpecificCharacterSet = character_set
     new.update(modification)
-    merged.decode()
-    new.decode()
+    try:
+        merged.decode()
+        new.decode()
+    except (LookupError, ValueError) as error:  # a conversion that cannot be done, says F.7.2.2.3
+        raise RefusedOperation(
+            f"text in a character set that cannot be read ({type(error).__name__})",
+            status=INVALID_VALUE,
+            attributes=("SpecificCharacterSet",),
+        ) from None
     differs = "SpecificCharacterSet" in new and new.SpecificCharacterSet != character_set
     merged.update(new)
     if differs:

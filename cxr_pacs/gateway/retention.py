@@ -111,6 +111,7 @@ def due(before: float) -> sa.Select[Any]:
         sa.select(owed.c.study_id).where(owed.c.finished_at > before),
         _COMMITMENTS.where(commitment.c.finished_at > before),
         _REQUESTS.where(commitment_request.c.finished_at > before),
+        sa.select(message.c.study_id).where(message.c.finished_at > before, message.c.study_id.is_not(None)),
     )
     return sa.select(study.c.id).where(
         study.c.last_arrival <= before,

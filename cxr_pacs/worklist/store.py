@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cxr_pacs.database import connect, insert_into
+from cxr_pacs.database import connect, insert_into, one_at_a_time
 from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.worklist.elements import Elements, read_elements
 from cxr_pacs.worklist.items import FINAL_STATES, StepState, WorklistItem
@@ -67,7 +67,9 @@ class Worklist:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        metadata.create_all(engine)
+        with engine.begin() as connection:
+            one_at_a_time(connection, "tables")
+            metadata.create_all(connection)
 
     def begin(self) -> Any:
         """Open a transaction: ``with worklist.begin() as connection``."""

@@ -10,11 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 from peers import eventually, send
+from performed_steps import creation, scheduled
 from radiographs import make_radiograph, synthetic_chest
 
 from cxr_pacs.dimse import CommitmentRequest, ObjectReference
 from cxr_pacs.errors import CannotReadAgain, SettingsError
-from cxr_pacs.gateway import commitment_ledger, commitment_provider, dismissal, owed, retention, tables
+from cxr_pacs.gateway import (
+    commitment_ledger,
+    commitment_provider,
+    dismissal,
+    messages,
+    owed,
+    retention,
+    tables,
+)
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Arrival, MadeObject, open_ledger
 from cxr_pacs.gateway.queue import Queue
@@ -23,6 +32,8 @@ from cxr_pacs.gateway.retention import DAY, Retention, holding_back
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.settings import Settings, parse_settings
+from cxr_pacs.worklist.performed import add_step, keep_operation, steps_of_study
+from cxr_pacs.worklist.tables import performed_operation
 
 FILES_DAYS, ROWS_DAYS = 3, 6
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -254,6 +265,15 @@ def untold(site):
     return lambda: site.tell(request)
 
 
+def unnotified(site):
+    (delivery,) = site.report(site.arrive(decision="accept"), "pacs")
+    site.finish(delivery)
+    row = site.do(messages.add, messages.AVAILABILITY, "pacs", "1.77", site.now, study_id=1)
+    named = sa.insert(tables.announced).values(delivery_id=delivery, message_id=row)
+    site.do(lambda connection: connection.execute(named))
+    return lambda: site.do(messages.finish, row, state="delivered", now=site.now, reason=None)
+
+
 HOLDING_BACK = {
     undecided: "an instance waits for its analysis",
     unreported: "an instance waits for its report",
@@ -268,6 +288,7 @@ HOLDING_BACK = {
     not_committed: "a destination did not commit what it was asked to",
     never_to_be_committed: "a destination did not commit what it was asked to",
     untold: "a modality waits for our commitment",
+    unnotified: "a peer is to be told of it",
 }
 
 
@@ -292,6 +313,29 @@ def test_a_study_stays_until_what_holds_it_back_ends(shared, begin):
     shared.pass_days(ROWS_DAYS)
     assert shared.files() == set()
     assert {table.name for table in tables.metadata.sorted_tables if shared.rows(table)} == set()
+
+
+def test_steps_stay_until_their_peers_are_told(shared):
+    """The first two are old; of the first a peer is still to be told."""
+    for uid in ("1.5.1", "1.5.2", "1.5.3"):
+        step = shared.do(add_step, uid, creation(scheduled("1.9")), source="CR1", now=shared.now)
+        shared.do(keep_operation, step, creation())
+        shared.do(messages.add, messages.STEP, "ris", uid, shared.now, operation=0)
+        if uid == "1.5.2":
+            shared.pass_days(ROWS_DAYS - 1)
+    waits, *others = shared.rows(tables.message)
+    for row in others:
+        shared.do(messages.finish, row.id, state="delivered", now=shared.now, reason=None)
+    shared.pass_days(2)
+
+    def left():
+        return {one.sop_instance_uid for one in shared.do(steps_of_study, "1.9")}
+
+    assert left() == {"1.5.1", "1.5.3"} == {row.line for row in shared.rows(tables.message)}
+    shared.do(messages.finish, waits.id, state="delivered", now=shared.now, reason=None)
+    shared.pass_days(ROWS_DAYS)
+    assert left() == set()
+    assert shared.rows(tables.message) == shared.rows(performed_operation) == []
 
 
 def a_late_image(site):
