@@ -177,8 +177,9 @@ class WorklistFolder:
 
     def _read(self, name: str, signature: Signature) -> WorklistItem | None:
         path = self._folder / name
-        if len(name) > _LONGEST_NAME:
-            self._refuse(name, signature, f"its name is longer than {_LONGEST_NAME} characters")
+        if len(name) > _LONGEST_NAME or not name.isprintable():
+            said = f"its name has more than {_LONGEST_NAME} characters, or one that cannot be printed"
+            self._refuse(name, signature, said)
             return None
         try:
             found = read_dicom(path.read_bytes())
@@ -194,7 +195,8 @@ class WorklistFolder:
 
     def _refuse(self, name: str, signature: Signature, reason: str) -> None:
         """Say it once, until the file changes."""
-        logger.warning("worklist.folder: %s is not taken: %s", name, reason)
+        shown = name if name.isprintable() else ascii(name)
+        logger.warning("worklist.folder: %s is not taken: %s", shown, reason)
         self._refused[name] = signature
 
     def _say(self, trouble: str) -> None:

@@ -179,7 +179,7 @@ class Message:
                 "MSH-18: the message is not in its character set", answer="AR", code=102, place="MSH^1^18"
             ) from None
         # Some senders end segments as lines of a file.
-        text = text.replace("\r\n", "\r").replace("\n", "\r").strip("\r")
+        text = re.sub(r"[\r\n]+", "\r", text).strip("\r")
         escapes = _Escapes(delimiters=header.delimiters, encoding=encoding)
         segments: list[Segment] = []
         counts: dict[str, int] = {}

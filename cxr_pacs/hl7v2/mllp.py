@@ -151,6 +151,7 @@ class MllpListener:
                     logger.warning("hl7: %s: closed, %d connections are open", peer[0], self._connections)
                     connection.close()
                     continue
+                _notice_absence(connection)
                 self._run("mllp-peer", self._serve, connection, peer[0])
 
     def _serve(self, connection: socket.socket, peer: str) -> None:
@@ -184,6 +185,14 @@ class MllpListener:
             if begun_at and time.monotonic() - begun_at > _PATIENCE:
                 logger.warning("hl7: %s: closed, a message was not whole after %g s", peer, _PATIENCE)
                 return
+
+
+def _notice_absence(connection: socket.socket) -> None:
+    """Let the system end the connection of a peer that went away without a word, within two minutes."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
 def _hang_up(connection: socket.socket) -> None:

@@ -66,6 +66,21 @@ _PRIORITIES: Final = {"S": "STAT", "A": "HIGH", "R": "ROUTINE", "P": "HIGH", "C"
 _TIMESTAMP: Final = re.compile(r"(\d{8})(\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?)?([+-]\d{4})?")
 _MEANINGS: Final = ("CodeValue", "CodeMeaning", "CodingSchemeDesignator")
 _OF_MANY_LINES: Final = frozenset({"LT", "ST", "UT"})
+# Characters (PS3.5 6.2) of what only describes, and is cut rather than refused.
+_LENGTHS: Final = {"LO": 64, "SH": 16}
+_DESCRIBING: Final = frozenset(
+    {
+        "CurrentPatientLocation",
+        "MedicalAlerts",
+        "PatientState",
+        "PatientTransportArrangements",
+        "ReasonForTheRequestedProcedure",
+        "RequestedProcedureDescription",
+        "ScheduledProcedureStepDescription",
+        "ScheduledProcedureStepLocation",
+        "ScheduledStationName",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,21 +197,23 @@ def _taken(path: str, segment: Segment, location: Location) -> dict[str, str]:
         text = _CONVERTED.get(path, _BY_VR.get(vr, str))(segment.text(location))
     if "\\" in text and vr not in _OF_MANY_LINES:
         raise ValueError("a backslash cannot be in a DICOM value")
+    if path in _DESCRIBING:
+        text = text[: _LENGTHS[vr]]
     return {path: text} if text else {}
 
 
 def _code(path: str, segment: Segment, location: Location) -> dict[str, str]:
-    """Give identifier, text and coding system (data types CE and CWE), if all three are there."""
+    """Give identifier, text and coding system (data types CE and CWE), if all three are there and fit."""
     first = max(location.component, 1)
     parts = [
         segment.text(Location(segment=segment.name, field=location.field, component=first + number))
         for number in range(len(_MEANINGS))
     ]
-    return (
-        {f"{path}.{keyword}": part for keyword, part in zip(_MEANINGS, parts, strict=True)}
-        if all(parts)
-        else {}
-    )
+    value, meaning, scheme = parts
+    if not all(parts) or max(len(value), len(scheme)) > _LENGTHS["SH"]:
+        return {}
+    found = (value, meaning[: _LENGTHS["LO"]], scheme)
+    return {f"{path}.{keyword}": part for keyword, part in zip(_MEANINGS, found, strict=True)}
 
 
 def _start(text: str) -> dict[str, str]:

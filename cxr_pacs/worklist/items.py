@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
 from pydicom.charset import python_encoding
 from pydicom.datadict import keyword_for_tag
 from pydicom.multival import MultiValue
-from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, VR, PersonName
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, STR_VR, VR, PersonName
 
 from cxr_pacs.errors import RefusedItem
 from cxr_pacs.worklist.elements import encode_implicit
@@ -95,7 +95,20 @@ class WorklistItem:
                 "ScheduledProcedureStepStartTime is not a time HHMMSS (VR TM)",
                 attribute="ScheduledProcedureStepStartTime",
             )
-        return cls(dataset=taken)
+        item = cls(dataset=taken)
+        item._check_lengths()
+        return item
+
+    def _check_lengths(self) -> None:
+        """Hold what the store finds by against the lengths of PS3.5 6.2."""
+        found = {
+            "StudyInstanceUID": ((self.text("StudyInstanceUID"),), 64),
+            "Modality": ((self.modality,), 16),
+            "ScheduledStationAETitle": (self.stations, 16),
+        }
+        for keyword, (values, most) in found.items():
+            if any(len(value) > most for value in values):
+                raise RefusedItem(f"{keyword} has more than {most} characters", attribute=keyword)
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> Self:
@@ -161,6 +174,11 @@ def _unicode(value: Any, kind: type[PersonName | str]) -> Any:
     return kind(text)
 
 
+def _check_null(element: DataElement) -> None:
+    if element.VR in STR_VR and "\0" in str(element.value):
+        raise ValueError("no database keeps a null character in a text")
+
+
 def _decoded(dataset: Dataset) -> Dataset:
     # Of one that it does not know the library reads another.
     named: Any = dataset.get("SpecificCharacterSet") or ""
@@ -177,6 +195,7 @@ def _decoded(dataset: Dataset) -> Dataset:
                 element.is_undefined_length = False
                 for one in element.value:
                     one.is_undefined_length_sequence_item = False
+            _check_null(element)
             if element.VR in CUSTOMIZABLE_CHARSET_VR and not element.is_empty:
                 element.value = _unicode(element.value, PersonName if element.VR == VR.PN else str)
     except (LookupError, ValueError, TypeError, NotImplementedError, AttributeError, UserWarning) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from hl7_orders import connected, orm, sent
@@ -56,33 +57,44 @@ def test_both_sources_fill_either_database(tmp_path, on_both_databases):
         worklist.engine.dispose()
 
 
-def test_worklist_serve_takes_orders_and_stops(tmp_path, capsys):
+@contextmanager
+def _serving(config):
+    command = [sys.executable, "-m", "cxr_pacs", "worklist", "serve", "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
+        try:
+            assert serving.stdout is not None
+            assert serving.stdout.readline().startswith("ready")
+            yield serving
+        finally:
+            serving.terminate()
+            _, log = serving.communicate(timeout=60)
+    assert "Doe" not in log
+
+
+def test_worklist_serve_keeps_what_it_answered_though_it_is_killed(tmp_path, capsys):
     folder, port = tmp_path / "worklist", free_port()
     folder.mkdir()
     config = tmp_path / "site.toml"
     config.write_text(
         f'[dicom]\nport = {free_port()}\n[spool]\npath = "{tmp_path / "spool"}"\n{_tables(folder, port)}'
     )
-    command = [sys.executable, "-m", "cxr_pacs", "worklist", "serve", "--config", str(config)]
-    serving = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert serving.stdout is not None
-        assert serving.stdout.readline().startswith("ready")
-        (folder / "file.wl").write_bytes(part_10(worklist_dataset("F1")))
-        with connected(port) as connection:
-            assert sent(connection, orm("1"))["MSA"][1] == "AA"
 
-        def accessions():
-            capsys.readouterr()
-            assert main(["worklist", "list", "--json", "--config", str(config)]) == 0
-            return {one["dataset"]["00080050"]["Value"][0] for one in json.loads(capsys.readouterr().out)}
+    def accessions():
+        capsys.readouterr()
+        assert main(["worklist", "list", "--json", "--config", str(config)]) == 0
+        return {one["dataset"]["00080050"]["Value"][0] for one in json.loads(capsys.readouterr().out)}
 
-        eventually(lambda: accessions() == {"A1", "F1"}, timeout=30)
-    finally:
-        serving.terminate()
-        _, log = serving.communicate(timeout=60)
+    (folder / "file.wl").write_bytes(part_10(worklist_dataset("F1")))
+    with _serving(config) as serving, connected(port) as connection:
+        eventually(lambda: accessions() == {"F1"}, timeout=30)
+        assert sent(connection, orm("1"))["MSA"][1] == "AA"
+        serving.kill()
+    assert accessions() == {"A1", "F1"}
+    with _serving(config) as serving, connected(port) as connection:
+        # The sender that lost the connection sends again what it sent.
+        assert sent(connection, orm("1"))["MSA"][1] == "AA"
+        assert accessions() == {"A1", "F1"}
     assert serving.returncode == 0
-    assert "Doe" not in log
 
 
 def test_without_the_package_the_setting_is_named(monkeypatch, tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from peers import dcmtk, eventually, free_port
@@ -120,6 +122,7 @@ def test_a_file_written_in_pieces_is_taken_once_it_is_whole(folder, worklist, ca
 
 def test_a_bad_file_is_told_once_and_the_others_are_taken(folder, worklist, caplog):
     _write(folder / "good.wl", "A1")
+    _write(Path(os.fsdecode(bytes(folder) + b"/\xff.wl")), "A3")
     (folder / "text.wl").write_text("Doe^Jane" * 100)
     incomplete = worklist_dataset("A2")
     del incomplete.PatientID
@@ -130,21 +133,27 @@ def test_a_bad_file_is_told_once_and_the_others_are_taken(folder, worklist, capl
     assert not watch.look()
     assert _states(worklist) == {"A1": StepState.SCHEDULED}
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(said) == 2
+    assert len(said) == 3
     assert "incomplete.wl is not taken: PatientID is missing or empty" in said[0]
     assert "text.wl is not taken" in said[1]
+    assert "'\\udcff.wl' is not taken: its name" in said[2]
     assert "Doe" not in caplog.text
 
 
 def test_of_two_files_with_one_step_the_first_holds_it_until_it_goes(folder, worklist, caplog):
     _write(folder / "b.wl", "A1", station="FIRST")
-    _looked(folder, worklist)
+    watch = WorklistFolder(folder, worklist, rescan=60.0)
+    watch.look()
+    eventually(lambda: not watch.look(), timeout=20)
     _write(folder / "a.wl", "A1", station="SECOND")
-    _looked(folder, worklist)
+    watch.look()
+    eventually(lambda: not watch.look(), timeout=20)
     assert _stations(worklist) == {"FIRST"}
     assert "a.wl is not taken: it is the same order and step as b.wl" in caplog.text
     (folder / "b.wl").unlink()
-    assert _looked(folder, worklist) == {"A1": StepState.SCHEDULED}
+    watch.look()
+    eventually(lambda: not watch.look(), timeout=20)
+    assert _states(worklist) == {"A1": StepState.SCHEDULED}
     assert _stations(worklist) == {"SECOND"}
 
 

@@ -149,6 +149,18 @@ def test_what_cannot_be_read_is_named_by_its_field(content, answer, code, place)
         assert word not in str(refused.value)
 
 
+def test_what_only_describes_is_cut_and_a_code_that_does_not_fit_left_out():
+    long = orm("1").replace(b"CXR2^Chest PA^", b"A-CODE-OF-17-CHARS^" + b"x" * 65 + b"^")
+    (order,) = _orders(long)
+    assert order.values["RequestedProcedureDescription"] == "x" * 64
+    assert not [path for path in order.values if path.startswith("RequestedProcedureCodeSequence")]
+
+
+def test_empty_lines_and_lines_of_a_file_are_no_fault():
+    (order,) = _orders(orm("1").replace(b"\r", b"\r\n\r\n"))
+    assert order.values == _orders(orm("1"))[0].values
+
+
 def test_a_start_has_a_zone_or_no_time():
     (order,) = _orders(orm("1", start="20261124"))
     assert order.values["ScheduledProcedureStepStartTime"] == "000000"

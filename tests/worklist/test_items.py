@@ -49,3 +49,23 @@ def test_a_character_set_that_there_is_not_is_refused():
     dataset.SpecificCharacterSet = "ISO_IR 999"
     with pytest.raises(RefusedItem, match="SpecificCharacterSet"):
         WorklistItem.of(dataset)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PatientID", "P\0001"),
+        ("StudyInstanceUID", "1." + "2" * 63),
+        ("Modality", "X" * 17),
+        ("ScheduledStationAETitle", ["DX1", "X" * 17]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_database_would_refuse_is_refused_by_name(keyword, value):
+    dataset = worklist_dataset("A1")
+    place = dataset if keyword in dataset else dataset.ScheduledProcedureStepSequence[0]
+    setattr(place, keyword, value)
+    with pytest.raises(RefusedItem) as refused:
+        WorklistItem.of(dataset)
+    assert refused.value.attribute in {keyword, ""}
+    assert str(value) not in str(refused.value)

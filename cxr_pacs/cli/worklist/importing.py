@@ -23,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="NAME.csv (first line: attribute keywords), NAME.json (DICOM JSON model: one item or an array), "
+        help="NAME.csv (UTF-8; its first line names the columns by attribute keyword, of which PatientName, "
+        "PatientID, AccessionNumber, ScheduledStationAETitle, Modality, ScheduledProcedureStepStartDate and "
+        "ScheduledProcedureStepStartTime are needed), NAME.json (DICOM JSON model: one item or an array), "
         "else DICOM. Each file is taken whole, or not at all",
     )
     add_config(parser)
