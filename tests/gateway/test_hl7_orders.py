@@ -259,7 +259,7 @@ def test_a_peer_that_vanishes_within_a_message_changes_nothing_and_others_go_on(
 
 def test_a_message_too_long_is_answered_and_its_connection_closed(port):
     with connected(port) as connection:
-        told = sent(connection, orm("1") + b"NTE|1||" + b"x" * LARGEST)
+        told = sent(connection, orm("1") + b"NTE|1||" + b"x" * 20 * LARGEST)
         assert told["MSA"][1:] == ["AR", "1", f"The message has more than {LARGEST} bytes"]
         assert received(connection) == {}
     with connected(port) as connection:

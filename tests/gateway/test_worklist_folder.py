@@ -15,6 +15,7 @@ from worklist_items import part_10, worklist_dataset, worklist_item
 from cxr_pacs.gateway import worklist_folder
 from cxr_pacs.gateway.worklist_folder import WorklistFolder
 from cxr_pacs.worklist import StepState, open_worklist
+from cxr_pacs.worklist.files import read_dicom
 from cxr_pacs.worklist.listing import Wanted, listed
 
 _DUMP = """
@@ -138,6 +139,37 @@ def test_a_bad_file_is_told_once_and_the_others_are_taken(folder, worklist, capl
     assert "text.wl is not taken" in said[1]
     assert "'\\udcff.wl' is not taken: its name" in said[2]
     assert "Doe" not in caplog.text
+
+
+def test_a_file_is_taken_no_sooner_than_it_has_settled(folder, worklist, monkeypatch):
+    monkeypatch.setattr(worklist_folder, "_SETTLED", 1000.0)
+    _write(folder / "one.wl", "A1")
+    watch = WorklistFolder(folder, worklist, rescan=60.0)
+    assert watch.look()
+    assert watch.look()
+    assert _states(worklist) == {}
+    monkeypatch.setattr(worklist_folder, "_SETTLED", 0.0)
+    assert not watch.look()
+    assert _states(worklist) == {"A1": StepState.SCHEDULED}
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(folder, worklist, monkeypatch):
+    monkeypatch.setattr(worklist_folder, "_SETTLED", 0.0)
+    _write(folder / "one.wl", "A1", station="FIRST")
+
+    def read_and_write(content):
+        _write(folder / "one.wl", "A1", station="SECOND")
+        monkeypatch.setattr(worklist_folder, "read_dicom", read_dicom)
+        return read_dicom(content)
+
+    monkeypatch.setattr(worklist_folder, "read_dicom", read_and_write)
+    watch = WorklistFolder(folder, worklist, rescan=60.0)
+    watch.look()
+    watch.look()
+    assert _states(worklist) == {}
+    watch.look()
+    watch.look()
+    assert _stations(worklist) == {"SECOND"}
 
 
 def test_of_two_files_with_one_step_the_first_holds_it_until_it_goes(folder, worklist, caplog):
