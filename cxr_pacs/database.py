@@ -24,6 +24,10 @@ _TIMEOUTS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+# Threads are limited elsewhere. Who writes may ask something on a second connection: were these limited, all could
+# be with those who wait for that very writer.
+_UNLIMITED: Final = -1
+
 
 def connect(url: str) -> sa.Engine:
     """Make the engine of the database at `url`.
@@ -40,12 +44,12 @@ def connect(url: str) -> sa.Engine:
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
             os.close(os.open(Path(parsed.database), os.O_RDWR | os.O_CREAT, 0o600))
-        engine = sa.create_engine(parsed, hide_parameters=True)
+        engine = sa.create_engine(parsed, hide_parameters=True, max_overflow=_UNLIMITED)
         sa.event.listen(engine, "connect", _configure_sqlite)
         return engine
     if parsed.get_backend_name() == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg", query={**_TIMEOUTS, **parsed.query})
-    return sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+    return sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True, max_overflow=_UNLIMITED)
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> Any:

@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--modality", default="", metavar="CODE", help="items of this modality, such as DX")
     parser.add_argument(
-        "--date", type=_days, default="", metavar="DATE", help="items of 20261124, 20261124-20261130 or today"
+        "--date", type=_days, metavar="DATE", help="items of 20261124, 20261124-20261130 or today"
     )
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="CR and DX images whose pictures are taken"
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
         modalities = []
         for number, title in enumerate(dict.fromkeys(options.station or [_ANY])):
             wanted = Wanted(
-                station=title if options.station else "", modality=options.modality, days=options.date
+                station=title if options.station else "", modality=options.modality, days=options.date or ""
             )
             commitments = None
             if servers.commitment is not None:
