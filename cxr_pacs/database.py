@@ -24,8 +24,8 @@ _TIMEOUTS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
-# Threads are limited elsewhere. Who writes may ask something on a second connection: were these limited, all could
-# be with those who wait for that very writer.
+# Threads are limited elsewhere. Who writes may ask something on a second connection: were these limited, all
+# could be with those who wait for that very writer.
 _UNLIMITED: Final = -1
 
 

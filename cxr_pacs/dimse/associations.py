@@ -37,6 +37,18 @@ _config.LOG_HANDLER_LEVEL = "none"
 _config.STORE_SEND_CHUNKED_DATASET = True
 
 
+def _set_any_context_id(context: PresentationContext, value: int | None) -> None:
+    context._context_id = value  # noqa: SLF001
+
+
+# dcm4che's stgcmtscu (5.34.1 and before) proposes the context 2, where PS3.8 9.3.2.2 has odd numbers only.
+# It is harmless; pynetdicom would break the association off.
+PresentationContext.context_id = property(  # type: ignore[assignment,method-assign]
+    lambda context: context._context_id,  # noqa: SLF001
+    _set_any_context_id,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalEntity:
     """Our own application entity.

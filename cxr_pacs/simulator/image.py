@@ -127,7 +127,14 @@ def new_performance(item: WorklistItem, station_ae_title: str, began: datetime) 
 def image_of(performance: Performance, film: Film) -> FileDataset:
     """Make the image of a performance: `film` with its identity, order, times and equipment."""
     scheduled = performance.item.dataset
-    image = FileDataset("", {}, preamble=bytes(128), file_meta=_file_meta(performance, film))
+    image = FileDataset(
+        "",
+        {},
+        preamble=bytes(128),
+        file_meta=_file_meta(performance, film),
+        is_implicit_VR=film.transfer_syntax_uid.is_implicit_VR,
+        is_little_endian=film.transfer_syntax_uid.is_little_endian,
+    )
     image.update(film.pixels)
     image.SpecificCharacterSet = "ISO_IR 192"
     image.SOPClassUID = performance.image_class_uid

@@ -1,9 +1,7 @@
-"""A whole day: 200 orders, 20 of them cancelled, 180 examined by six simulated modalities, results in Orthanc."""
+"""A day: 200 orders by HL7, 20 cancelled, 180 examined by six simulated modalities, results in Orthanc."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import subprocess
 import urllib.request
@@ -11,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hl7_orders import connected, orm, sent
 from peers import Destination, Gateway, Orthanc, eventually, free_port
 from studies import ONE_OF_EACH, new_radiograph
 from swift_gateway import COMMAND, SECONDS
@@ -26,37 +25,33 @@ _DEADLINE = 120
 
 
 def _accession_number(number: int) -> str:
-    return f"DAY{number:04d}"
+    return f"A{number}"
 
 
 def _study_uid(number: int) -> str:
     return f"2.25.{20261124000 + number}"
 
 
-def _orders() -> str:
-    rows = [
-        {
-            "AccessionNumber": _accession_number(number),
-            "StudyInstanceUID": _study_uid(number),
-            "PatientID": f"P{number}",
-            "PatientName": f"Day^{number}",
-            "PatientBirthDate": "19700101",
-            "PatientSex": "F",
-            "RequestedProcedureID": f"R{number}",
-            "RequestedProcedureDescription": "Chest PA",
-            "ScheduledProcedureStepID": f"S{number}",
-            "Modality": "DX",
-            "ScheduledStationAETitle": f"ROOM{number % _ROOMS}",
-            "ScheduledProcedureStepStartDate": _DAY,
-            "ScheduledProcedureStepStartTime": f"{8 + number // 30:02d}{number % 30 * 2:02d}",
-        }
-        for number in range(_ORDERS)
-    ]
-    text = io.StringIO()
-    table = csv.DictWriter(text, rows[0])
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+def _order(number: int, control: str) -> bytes:
+    start = f"{_DAY}{8 + number // 30:02d}{number % 30 * 2:02d}00"
+    message = orm(
+        f"{control}{number}",
+        control=control,
+        order=str(number),
+        name=f"Day^{number}",
+        start=start,
+        study=_study_uid(number),
+    )
+    return message.replace(b"|DX1|", f"|ROOM{number % _ROOMS}|".encode())
+
+
+def _ordered(port: int) -> None:
+    """200 orders come, and 20 of them are cancelled."""
+    with connected(port) as filler:
+        for number in range(_ORDERS):
+            assert sent(filler, _order(number, "NW"))["MSA"][1] == "AA"
+        for number in range(_CANCELLED):
+            assert sent(filler, _order(number, "CA"))["MSA"][1] == "AA"
 
 
 def _cxr_pacs(*arguments: str) -> str:
@@ -97,12 +92,13 @@ def _in_orthanc(orthanc: Orthanc) -> dict[tuple[str, str], Counter[str]]:
     }
 
 
+@pytest.mark.timeout(600)
 def test_a_day(tmp_path: Path, make_gateway: Callable[..., Gateway], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Gateway, "command", COMMAND)
     monkeypatch.setenv(SECONDS, "0")
     (tmp_path / "images").mkdir()
     new_radiograph().save_as(tmp_path / "images" / "chest.dcm")
-    (tmp_path / "orders.csv").write_text(_orders(), encoding="utf-8")
+    hl7_port = free_port()
     with Orthanc(tmp_path / "orthanc", modalities={"gateway": (Gateway.ae_title, free_port())}) as orthanc:
         gateway = make_gateway(
             Destination(name="orthanc", ae_title=orthanc.ae_title, port=orthanc.port),
@@ -110,12 +106,10 @@ def test_a_day(tmp_path: Path, make_gateway: Callable[..., Gateway], monkeypatch
             worklist={"serve": True},
             mpps={"serve": True},
             commitment={"provide": True},
+            hl7={"port": hl7_port},
         )
         gateway.start()
-        config = str(gateway.config)
-        _cxr_pacs("worklist", "import", "--config", config, str(tmp_path / "orders.csv"))
-        for number in range(_CANCELLED):
-            _cxr_pacs("worklist", "remove", "--config", config, _accession_number(number))
+        _ordered(hl7_port)
 
         summary = _examined(gateway, tmp_path / "images")
         assert summary["failures"] == []
@@ -124,7 +118,7 @@ def test_a_day(tmp_path: Path, make_gateway: Callable[..., Gateway], monkeypatch
 
         states = {
             item["dataset"]["00080050"]["Value"][0]: item["state"]
-            for item in json.loads(_cxr_pacs("worklist", "list", "--config", config, "--json"))
+            for item in json.loads(_cxr_pacs("worklist", "list", "--config", str(gateway.config), "--json"))
         }
         assert Counter(states.values()) == {"COMPLETED": 162, "DISCONTINUED": 18, "CANCELLED": 20}
         assert {states[_accession_number(number)] for number in range(_CANCELLED)} == {"CANCELLED"}

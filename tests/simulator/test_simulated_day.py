@@ -20,6 +20,7 @@ from cxr_pacs.simulator import (
     Servers,
     Step,
     Wanted,
+    default_films,
     play,
     synthetic_film,
 )
@@ -62,6 +63,16 @@ def test_every_item_is_examined_and_committed():
     assert sorted(image.AccessionNumber for image in hospital.stored) == ["ROOM1-0", "ROOM1-1", "ROOM1-2"]
     assert len({image.SOPInstanceUID for image in hospital.stored}) == 3
     assert hospital.answers == [0x0000] * 3
+
+
+def test_each_compressed_picture_goes_in_its_own_transfer_syntax():
+    films = (*default_films(), *_FILMS)
+    with Hospital(_items(4)) as hospital:
+        assert _counts(play([_modality(hospital)], films, Plan())) == (4, 0, 0)
+    sent = {image.PixelData: image.file_meta.TransferSyntaxUID for image in hospital.stored}
+    assert set(sent) == {film.pixels.PixelData for film in films}
+    for film in default_films():
+        assert sent[film.pixels.PixelData] == film.transfer_syntax_uid
 
 
 def test_a_report_on_an_association_of_its_own():
