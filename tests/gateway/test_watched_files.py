@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from chance import SEED
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
+from peers import eventually
 from pydicom import dcmread
 from pydicom.uid import (
     CTImageStorage,
@@ -32,6 +34,7 @@ from radiographs import make_radiograph
 from cxr_pacs.errors import RefusedInstance, SettingsError, UnreadableMedium
 from cxr_pacs.gateway.watch.file_intake import FileIntake, Outcome, StillChanging, received_instance
 from cxr_pacs.gateway.watch.filing import put_away
+from cxr_pacs.gateway.watch.noticing import Notices
 from cxr_pacs.gateway.watch.settling import Settling, open_for_writing
 from cxr_pacs.gateway.watch.tree import FileState, Tree
 from cxr_pacs.settings import parse_settings
@@ -305,6 +308,21 @@ def test_a_file_that_another_process_writes_is_waited_for(tmp_path):
         reader.stdout.readline()
         assert settling.settled(2.0) == [(str(path), state)]
         reader.stdin.close()
+
+
+def test_events_are_of_the_folder_that_is_there_now(tmp_path):
+    folder, wake = tmp_path / "in", threading.Event()
+    notices = Notices(folder, wake)
+    notices.attach()  # there is none yet
+    for name in ("first", "second"):
+        folder.mkdir()
+        notices.attach()
+        (folder / name).write_bytes(b"x")
+        assert wake.wait(20)
+        assert eventually(lambda name=name: str(folder / name) in notices.take())
+        folder.rename(tmp_path / f"was {name}")  # as a share that is mounted anew
+        wake.clear()
+    notices.detach()
 
 
 # -- afterwards --
