@@ -16,8 +16,6 @@ import threading
 import time
 from typing import Final
 
-import sqlalchemy as sa
-
 from cxr_pacs.errors import SpoolFull, SpoolUnavailable, kind_and_place
 from cxr_pacs.gateway.watch.file_intake import FileIntake, Outcome, StillChanging
 from cxr_pacs.gateway.watch.filing import put_away
@@ -87,6 +85,7 @@ class FolderWatch:
                     self._record.load()
                     loaded = True
                 self._once()
+                self._record.flush()
             except Exception as error:  # noqa: BLE001  top of a thread: the next look may succeed
                 self._tell(error)
                 self._rescan_at = -float("inf")
@@ -166,11 +165,7 @@ class FolderWatch:
             self._conclude(path, state, outcome)
 
     def _conclude(self, path: str, state: FileState, outcome: Outcome) -> None:
-        try:
-            new = self._record.put(path, state, outcome)
-        except sa.exc.SQLAlchemyError as error:
-            raise SpoolUnavailable(f"the ledger did not take a row: {type(error).__name__}") from error
-        if new:
+        if self._record.put(path, state, outcome):
             level = logging.WARNING if outcome.state == "failed" else logging.INFO
             file = path_digest(path)[:_SHORT]
             logger.log(

@@ -49,6 +49,7 @@ class Record:
         self._watch = watch
         self._clock = clock
         self._known: dict[str, tuple[FileState, Outcome]] = {}
+        self._unwritten: dict[str, dict[str, Any]] = {}
 
     def load(self) -> None:
         """Take over what an earlier process recorded."""
@@ -62,7 +63,7 @@ class Record:
         return known[1] if known is not None and known[0] == state else None
 
     def put(self, path: str, state: FileState, outcome: Outcome) -> bool:
-        """Record what became of a file; False where that is recorded already."""
+        """Know what became of a file, to be written by `flush`; False where that is known already."""
         key, known = path_digest(path), (state, outcome)
         if self._known.get(key) == known:
             return False
@@ -76,11 +77,22 @@ class Record:
             "reason": outcome.reason,
             "digest": outcome.digest,
         }
-        with self._ledger.begin() as connection:
-            new = insert_into(connection, watched_file).values(**values)
-            connection.execute(new.on_conflict_do_update(index_elements=["path_digest"], set_=values))
         self._known[key] = known
+        self._unwritten[key] = values
         return True
+
+    def flush(self) -> None:
+        """Write what is known since the last time, together; a process that dies before reads it again."""
+        if not self._unwritten:
+            return
+        with self._ledger.begin() as connection:
+            new = insert_into(connection, watched_file)
+            values = {column.name: new.excluded[column.name] for column in watched_file.c}
+            connection.execute(
+                new.on_conflict_do_update(index_elements=["path_digest"], set_=values),
+                list(self._unwritten.values()),
+            )
+        self._unwritten.clear()
 
     def forget(self, paths: Collection[str]) -> None:
         """Forget files that are there no more."""
@@ -97,6 +109,7 @@ class Record:
                 connection.execute(sa.delete(watched_file).where(watched_file.c.path_digest.in_(some)))
             for key in some:
                 self._known.pop(key, None)
+                self._unwritten.pop(key, None)
 
 
 def _known(row: Any) -> tuple[FileState, Outcome]:
