@@ -41,11 +41,13 @@ class _Site:
         for made in (self.scans, self.film, self.out):
             made.mkdir()
         self._spool = folder / "spool"
+        self.database_url = ""
 
     def settings(self, *, route=(), watch="polling", **out):
         return Settings.model_validate(
             {
                 "spool": {"path": self._spool},
+                "database": {"url": self.database_url},
                 "study": {"quiet_period": 0.0},
                 "heatmap": {"size": "source"},
                 "delivery": {"first_retry": 0.1, "longest_retry": 0.2},
@@ -96,7 +98,8 @@ def reported(site, many, objects=2):
     return ask
 
 
-def test_a_study_has_its_objects_a_png_of_each_heatmap_and_a_document(site):
+def test_a_study_has_its_objects_a_png_of_each_heatmap_and_a_document(site, on_both_databases):
+    site.database_url = on_both_databases
     film = drop(site.scans, "film")
     side = drop(site.scans, "side", ViewPosition="LL", PatientID="OTHER")
     site.run(site.settings(), reported(site, 1))

@@ -23,6 +23,7 @@ from cxr_pacs.gateway.tables import watched_file
 from cxr_pacs.gateway.watch import FolderWatch
 from cxr_pacs.gateway.watch.file_intake import FileIntake
 from cxr_pacs.gateway.watch.record import Record
+from cxr_pacs.gateway.watch.tree import Tree
 from cxr_pacs.settings import Settings, SpoolSettings
 from cxr_pacs.watching import WatchSettings
 
@@ -221,7 +222,8 @@ def test_what_is_moved_lies_in_done_or_failed_with_its_reason(site, capsys):
     assert "1 failed" in capsys.readouterr().out
 
 
-def test_a_half_file_is_not_moved_from_under_its_writer(site):
+def test_a_half_file_is_not_moved_from_under_its_writer(site, monkeypatch):
+    monkeypatch.setattr("cxr_pacs.gateway.watch.folder_watch._SECOND_THOUGHTS", 60.0)
     wanted = site.drop(".film")
     content = (site.folder / ".film").read_bytes()
     (site.folder / "film").write_bytes(content[:900])
@@ -263,7 +265,14 @@ def test_what_nobody_foresaw_ends_no_watch(site, caplog):
     assert "Doe" not in caplog.text
 
 
-def test_files_that_are_gone_are_forgotten_but_not_where_nothing_is_there_at_all(site):
+def test_files_that_are_gone_are_forgotten_but_not_where_nothing_is_there_at_all(site, monkeypatch):
+    look, looks = Tree.files, []
+
+    def looked(self):
+        looks.append(list(look(self)))
+        return iter(looks[-1])
+
+    monkeypatch.setattr(Tree, "files", looked)
     for name in ("a", "b"):
         site.drop(name)
     with site.watching(rescan=0.1):
@@ -271,7 +280,5 @@ def test_files_that_are_gone_are_forgotten_but_not_where_nothing_is_there_at_all
         (site.folder / "a").unlink()
         eventually(lambda: len(site.rows) == 1)
         (site.folder / "b").unlink()
-        looked_again = site.drop("c")
-        (site.folder / "c").rename(site.folder / ".c")
-        assert looked_again not in site.uids
+        eventually(lambda: looks[-2:] == [[], []])
     assert len(site.rows) == 1
