@@ -77,6 +77,8 @@ class WorklistFolder:
         # Since when each file is as it is, on the monotonic clock.
         self._seen: dict[str, tuple[Signature, float]] = {}
         self._refused: dict[str, Signature] = {}
+        # Files whose step another one holds, which may end at any time.
+        self._second: dict[str, Signature] = {}
         self._trouble = ""
         self._stopped = threading.Event()
         self._woken = threading.Event()
@@ -130,10 +132,9 @@ class WorklistFolder:
             with self._worklist.begin() as connection:
                 drop_file(connection, name, self._clock())
             logger.info("worklist.folder: %s is gone", name)
-            # What was refused because of it may be taken now.
-            self._refused.clear()
         changed = {name: one for name, one in present.items() if taken.get(name) != one}
         self._refused = {name: one for name, one in self._refused.items() if changed.get(name) == one}
+        self._second = {name: one for name, one in self._second.items() if changed.get(name) == one}
         new = {name: one for name, one in changed.items() if name not in self._refused}
         ready = sorted(name for name, one in new.items() if self._is_settled(name, one))
         self._seen = {name: seen for name, seen in self._seen.items() if name in new}
@@ -169,7 +170,7 @@ class WorklistFolder:
         with self._worklist.begin() as connection:
             for one in read:
                 if other := put_file(self._worklist, connection, one, self._clock()):
-                    self._refuse(one[0], one[1], f"it is the same order and step as {other}")
+                    self._wait_for(other, *one[:2])
                 else:
                     done += 1
         if done:
@@ -192,6 +193,11 @@ class WorklistFolder:
         except OSError as error:
             self._refuse(name, signature, f"it cannot be read: {error.strerror}")
         return None
+
+    def _wait_for(self, other: str, name: str, signature: Signature) -> None:
+        if self._second.get(name) != signature:
+            logger.warning("worklist.folder: %s waits: it is the same order and step as %s", name, other)
+            self._second[name] = signature
 
     def _refuse(self, name: str, signature: Signature, reason: str) -> None:
         """Say it once, until the file changes."""

@@ -42,6 +42,16 @@ STEP_ATTRIBUTES: Final = frozenset(
 _TEXTUAL: Final = frozenset(
     {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 )
+_WANTED: Final = {
+    "AE": "1 to 16 ASCII characters",
+    "CS": "up to 16 capital letters, digits, blanks and underscores",
+    "DA": "a date YYYYMMDD",
+    "LO": "up to 64 characters",
+    "PN": "FAMILY^GIVEN of up to 64 characters",
+    "SH": "up to 16 characters",
+    "TM": "a time HHMMSS",
+    "UI": "numbers with dots between them, up to 64 characters",
+}
 _UUID_ROOT: Final = "2.25."
 
 
@@ -87,7 +97,8 @@ def _set(order: Dataset, path: str, text: str) -> None:
         place.add(DataElement(keyword_dict[keywords[-1]], vr, text, validation_mode=config.RAISE))
     except (ValueError, TypeError, ArithmeticError):
         # The library's message quotes the value.
-        raise RefusedItem(f"{path}: not a value of VR {vr} (PS3.5 6.2)", attribute=path) from None
+        wanted = _WANTED.get(vr, f"a value of VR {vr}")
+        raise RefusedItem(f"{path}: give {wanted} (PS3.5 6.2, VR {vr})", attribute=path) from None
 
 
 def _vr(keyword: str, path: str) -> str:

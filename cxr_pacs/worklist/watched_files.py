@@ -33,7 +33,7 @@ def put_file(
     worklist: Worklist, connection: sa.Connection, taken: tuple[str, Signature, WorklistItem], now: float
 ) -> str | None:
     """
-    Put the item of a file, and cancel the one that the file held before, if it was another.
+    Put the item of a file, and cancel the one that it held before, if that was another.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def put_file(
         The file that holds the same order and step; then nothing was put.
     """
     name, signature, found = taken
-    same_key = sa.select(file.c.name).where(file.c.key == found.key, file.c.name != name)
-    if other := connection.execute(same_key).scalar():
-        return str(other)
     before = connection.execute(sa.select(file.c.key).where(file.c.name == name)).scalar()
     if before is not None and before != found.key:
         drop_file(connection, name, now)
+    same_key = sa.select(file.c.name).where(file.c.key == found.key, file.c.name != name)
+    if other := connection.execute(same_key).scalar():
+        return str(other)
     worklist.put(connection, [found], _origin(name), now)
     new = {"size": signature.size, "modified": signature.modified, "key": found.key}
     statement = insert_into(connection, file).values(name=name, **new)

@@ -6,9 +6,12 @@ import logging
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peers import dcmtk, eventually, free_port
 from worklist_items import part_10, worklist_dataset, worklist_item
 
@@ -181,12 +184,54 @@ def test_of_two_files_with_one_step_the_first_holds_it_until_it_goes(folder, wor
     watch.look()
     eventually(lambda: not watch.look(), timeout=20)
     assert _stations(worklist) == {"FIRST"}
-    assert "a.wl is not taken: it is the same order and step as b.wl" in caplog.text
+    assert "a.wl waits: it is the same order and step as b.wl" in caplog.text
     (folder / "b.wl").unlink()
     watch.look()
     eventually(lambda: not watch.look(), timeout=20)
     assert _states(worklist) == {"A1": StepState.SCHEDULED}
     assert _stations(worklist) == {"SECOND"}
+
+
+_WRITTEN = st.tuples(st.sampled_from("abc"), st.sampled_from(["A1", "A2", "A3"]), st.integers(0, 999))
+_GONE = st.tuples(st.sampled_from("abc"))
+_BAD = st.tuples(st.sampled_from("abc"), st.integers(0, 100))
+
+
+@settings(max_examples=20, deadline=None)
+@given(changes=st.lists(st.tuples(_WRITTEN | _GONE | _BAD, st.booleans()), max_size=10))
+def test_the_worklist_is_as_the_folder_after_any_changes(changes):
+    worklist = open_worklist("sqlite://")
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worklist_folder, "_SETTLED", 0.0)
+        watch = WorklistFolder(Path(name), worklist, rescan=60.0)
+        last: dict[str, tuple[str, str]] = {}
+        for time, (change, looked) in enumerate(changes):
+            path = Path(name, f"{change[0]}.wl")
+            if len(change) == 1:
+                path.unlink(missing_ok=True)
+                last.pop(change[0], None)
+            elif len(change) == 2:
+                path.write_bytes(b"x" * change[1])
+            else:
+                _write(path, change[1], station=f"DX{change[2]}")
+                last[change[0]] = (change[1], f"DX{change[2]}")
+            if path.exists():
+                os.utime(path, (time, time))
+            if looked:
+                watch.look()
+                watch.look()
+        whole = {file: held for file, held in last.items() if b"DX" in Path(name, f"{file}.wl").read_bytes()}
+        for _ in range(6):
+            watch.look()
+        with worklist.begin() as connection:
+            found = listed(connection, Wanted(state=StepState.SCHEDULED))
+    worklist.engine.dispose()
+    held = {(one.item.text("AccessionNumber"), one.item.stations[0]) for one in found}
+    # Of a file that is damaged now, what it held stays, or was never seen.
+    damaged = {held for file, held in last.items() if file not in whole}
+    assert {accession for accession, _ in whole.values()} <= {accession for accession, _ in held}
+    if not damaged:
+        assert held <= set(whole.values())
 
 
 def test_what_changed_while_nobody_watched_is_found(folder, worklist):
