@@ -181,7 +181,7 @@ def split(dataset: FileDataset, bundle: str, repetitions: int, folder: Path) -> 
             with watch.measure("infer"):
                 analysis = engine.analyse(part)
             with watch.measure("build"):
-                made = _evidence(source, image, analysis, geometry)
+                made = evidence_of(source, image, analysis, geometry)
             paths = [folder / f"{instance.Modality}.dcm" for instance in made]
             for instance, path in zip(made, paths, strict=True):
                 instance.save_as(path, enforce_file_format=True)
@@ -193,12 +193,13 @@ def split(dataset: FileDataset, bundle: str, repetitions: int, folder: Path) -> 
     return {stage: medians[stage] for stage in _STAGES}
 
 
-def _evidence(
+def evidence_of(
     source: FileDataset,
     image: radiograph.Radiograph,
     analysis: inference.Analysis,
     geometry: radiograph.Geometry,
 ) -> tuple[FileDataset, FileDataset]:
+    """Build the heatmap and the report of one image."""
     findings = analysis.findings
     instance = evidence.ReadInstance(header=source, findings=findings, quality=image.quality)
     shown = findings.principal or findings.scores[0]
