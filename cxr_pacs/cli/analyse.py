@@ -194,7 +194,7 @@ def _tell_results(options: argparse.Namespace, journal: Journal) -> int:
             print_few(console, journal.rows())
         else:
             print_many(console, counts, journal.rows)
-            console.print(f"A line for each file is in {options.out / CSV}.", soft_wrap=True)
+            console.print(f"{CSV}, beside the objects, has a line for each file.")
     if journal.has_errors():
         return ERROR
     return ALL_READ if all(count.decision == Outcome.ACCEPT for count in counts) else SOME_NOT_READ

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
@@ -23,6 +24,8 @@ from cxr_pacs.gateway.service import open_engine
 
 __all__ = ["RayWorkers", "Threads", "Workers", "in_flight"]
 
+
+_PATIENCE = 10.0  # seconds
 
 _Key = TypeVar("_Key")
 _Work = TypeVar("_Work")
@@ -132,6 +135,7 @@ class RayWorkers:
             ray = importlib.import_module("ray")
         except ImportError as error:
             raise ConfigurationError("--ray: Ray is not installed; install cxr-pacs[ray]") from error
+        _require_listener(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace="cxr-pacs")
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -187,6 +191,18 @@ class RayWorkers:
 
         self._on_a_node.remote(method, work, self._task).future().add_done_callback(give)
         return given
+
+
+def _require_listener(address: str) -> None:
+    """Try the port first, where one is named: Ray itself would try it for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), _PATIENCE).close()
+        except OSError as error:
+            raise ConfigurationError(
+                f"--ray: no Ray cluster at {address}: {error.strerror or error}"
+            ) from error
 
 
 def _on_a_node(
