@@ -64,14 +64,19 @@ def conformance_statement(settings: Settings, bundle: Bundle) -> str:
                     "them go to the same study by C-STORE. Not a diagnostic device: every report is "
                     f"preliminary and unverified. {sentence(model.intended_use)}",
                     services_overview(settings, objects),
-                    "No media are written or read; nothing can be queried or retrieved here; there is no "
-                    f"worklist or printing, and {_dicomweb(settings)}.",
+                    "The gateway writes and reads no media; nothing can be queried or retrieved here; there is "
+                    f"no worklist or printing, and {_dicomweb(settings)}.",
                 ),
                 named("Networking", 2, networking(settings, objects)),
                 named(
                     "Configuration", 2, "As it runs:", table(("Setting", "Value"), _configuration(settings))
                 ),
-                named("Media interchange", 2, "None."),
+                named(
+                    "Media interchange",
+                    2,
+                    "None by the gateway. The command `analyse` reads Part 10 files, ZIP archives of them, "
+                    "and file-sets by the records of their DICOMDIR; no application profile is claimed.",
+                ),
                 character_sets(),
                 named("Security", 2, *_security(settings)),
                 named(
