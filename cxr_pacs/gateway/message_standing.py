@@ -84,14 +84,14 @@ def step_story(connection: sa.Connection, study_uid: str) -> Iterator[tuple[floa
     """Tell of the performed procedure steps of a study, and whom they were sent on to."""
     for step in steps_of_study(connection, study_uid):
         what = f"Performed procedure step {step.sop_instance_uid}"
-        yield step.created_at, f"{what} in progress at {step.source}."
+        yield step.created_at, f"{what} was begun by {step.source}."
         if step.state is not StepProgress.IN_PROGRESS:
             count = len(step.instances)
             instances = "1 instance" if count == 1 else f"{count} instances"
             yield step.changed_at, f"{what} {step.state.value.lower()} with {instances}."
         query = sa.select(message).where(message.c.kind == STEP, message.c.line == step.sop_instance_uid)
         for row in connection.execute(query.order_by(message.c.id)):
-            operation = "end or change" if row.operation else "beginning"
+            operation = "N-SET" if row.operation else "N-CREATE"
             yield _told(row, f"The {operation} of performed procedure step {step.sop_instance_uid}")
 
 
@@ -104,12 +104,12 @@ def availability_story(connection: sa.Connection, study_id: int) -> Iterator[tup
 
 
 def _told(row: sa.Row[tuple[object, ...]], what: str) -> tuple[float | None, str]:
-    to = f" to {row.peer}" if row.kind == STEP else ""
+    done = f"sent on to {row.peer}" if row.kind == STEP else "told"
     if row.state == "delivered":
-        return row.finished_at, f"{what} was told{to}."
+        return row.finished_at, f"{what} was {done}."
     if row.state == "parked":
-        return row.finished_at, f"{what} was not told{to}, and needs a person: {row.reason}."
+        return row.finished_at, f"{what} was not {done}, and needs a person: {row.reason}."
     if row.state == "dismissed":
-        return row.finished_at, f"{what} was not told{to}, as an administrator let it be."
+        return row.finished_at, f"{what} was not {done}: an administrator let it be."
     why = f": {row.reason}" if row.reason else ""
-    return row.next_at, f"{what} is to be told{to}{why}."
+    return row.next_at, f"{what} is to be {done}{why}."

@@ -206,6 +206,7 @@ def test_who_wants_to_know_is_told_what_an_archive_took(archive, notifying, serv
     assert len(named) == 2
     status, said = told(settings, "why", image.StudyInstanceUID)
     assert status == 0, said
+    assert f"Performed procedure step {UID} was begun by CR1.\n" in said
     assert f"Performed procedure step {UID} completed with 1 instance.\n" in said
     assert "The availability of 2 object(s) at pacs0 was told.\n" in said
 
