@@ -16,7 +16,7 @@ from cxr_pacs.cli import main
 from cxr_pacs.errors import ConfigurationError, SettingsError
 from cxr_pacs.gateway.order_sources import OrderSources
 from cxr_pacs.hl7v2 import message
-from cxr_pacs.settings import Settings, parse_settings
+from cxr_pacs.settings import Hl7Settings, Settings, parse_settings
 from cxr_pacs.worklist import open_worklist
 from cxr_pacs.worklist.listing import Wanted, listed
 
@@ -95,6 +95,17 @@ def test_worklist_serve_keeps_what_it_answered_though_it_is_killed(tmp_path, cap
         assert sent(connection, orm("1"))["MSA"][1] == "AA"
         assert accessions() == {"A1", "F1"}
     assert serving.returncode == 0
+
+
+def test_the_gateway_takes_orders_beside_images(make_settings, serving):
+    port = free_port()
+    settings = make_settings().model_copy(update={"hl7": Hl7Settings(port=port)})
+    with serving(settings), connected(port) as connection:
+        assert sent(connection, orm("1"))["MSA"][1] == "AA"
+    worklist = open_worklist(settings.database_url)
+    with worklist.begin() as connection:
+        assert [one.item.step_id for one in listed(connection, Wanted())] == ["S1"]
+    worklist.engine.dispose()
 
 
 def test_without_the_package_the_setting_is_named(monkeypatch, tmp_path):
