@@ -64,6 +64,8 @@ class CharacterSets:
         """Encode a whole value; None where these sets do not hold it."""
         if text.isascii():
             return text.encode()
+        if not self.terms:
+            return None
         encodings = self._encodings
         if not all(any(_holds(one, character) for one in encodings) for character in text):
             return None
