@@ -111,13 +111,14 @@ class Worklist:
         if known.state != StepState.CANCELLED:
             values["state"] = known.state
         connection.execute(sa.update(item).where(item.c.id == known.id).values(**values))
+        for table in (station, name):
+            connection.execute(sa.delete(table).where(table.c.item_id == known.id))
         self._set_index(connection, known.id, one)
         return "changed"
 
     def _set_index(self, connection: sa.Connection, item_id: int, one: WorklistItem) -> None:
         names = name_groups(one.text("PatientName"))
         for column, values in ((station.c.ae_title, one.stations), (name.c.name, names)):
-            connection.execute(sa.delete(column.table).where(column.table.c.item_id == item_id))
             rows = [{"item_id": item_id, column.name: value} for value in dict.fromkeys(values) if value]
             if rows:
                 connection.execute(sa.insert(column.table), rows)
