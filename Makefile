@@ -2,6 +2,7 @@
 # make test                     the whole test suite, with DCMTK, dicom3tools, pixelmed, Orthanc, OHIF and PostgreSQL
 # make lint                     style, types, import contracts
 # make bench                    how long one study takes, and where the time goes
+# make bench-worklist           how many worklist queries a second, beside wlmscpfs and Orthanc's plugin
 # make venv                     only the virtual environment
 # make ohif                     only the OHIF viewer, into the virtual environment
 
@@ -29,7 +30,7 @@ POSTGRESQL := pg_ctlcluster=postgresql
 OHIF := 3.13.2
 OHIF_STAMP := $(VENV)/share/ohif/.$(OHIF)
 
-.PHONY: demo test lint bench venv ohif
+.PHONY: demo test lint bench bench-worklist venv ohif
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -51,6 +52,10 @@ lint: $(STAMP)
 bench: $(STAMP)
 	.ci/need $(DCMTK) $(ORTHANC)
 	$(BIN)/python -m benchmarks.journey
+
+bench-worklist: $(STAMP)
+	.ci/need $(DCMTK) $(ORTHANC)
+	$(BIN)/python -m benchmarks.worklist
 
 venv: $(STAMP)
 

@@ -12,6 +12,7 @@ import pytest
 from bright_engine import BrightEngine
 from peers import StubbornArchive, associated, c_store, eventually, free_port, request, send
 from performed_steps import creation
+from pydicom import Dataset
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
@@ -48,11 +49,13 @@ COMMITMENT = "1.2.840.10008.1.20.1"
 AVAILABILITY = "1.2.840.10008.5.1.4.33"
 OVERVIEW = ("SOP class", "SOP class UID", "User (SCU)", "Provider (SCP)")
 PROCEDURE_STEP = "1.2.840.10008.3.1.2.3.3"
+WORKLIST = "1.2.840.10008.5.1.4.31"
 # every storage class that pynetdicom or pydicom knows, current or retired, and Verification
 ABSTRACT_SYNTAXES = sorted(
     {
         VERIFICATION,
         PROCEDURE_STEP,
+        WORKLIST,
         *(str(context.abstract_syntax) for context in AllStoragePresentationContexts),
         *(uid for uid, known in KNOWN_UIDS.items() if known[1] == "SOP Class" and "Storage" in known[0]),
     }
@@ -134,11 +137,12 @@ def accepted_contexts(settings, pairs):
 
 
 def test_the_accepted_contexts_are_those_stated(make_settings, bundle):
-    settings = make_settings(dicom={"port": free_port(), "accept_for_processing": True}, mpps={"serve": True})
+    dicom = {"port": free_port(), "accept_for_processing": True}
+    settings = make_settings(dicom=dicom, mpps={"serve": True}, worklist={"serve": True})
     stated = contexts(section(conformance_statement(settings, bundle), "Association acceptance (SCP)"))
     assert len(ABSTRACT_SYNTAXES) > 150
     assert len(TRANSFER_SYNTAXES) > 40
-    assert PROCEDURE_STEP in {abstract for abstract, _ in stated}
+    assert {PROCEDURE_STEP, WORKLIST} <= {abstract for abstract, _ in stated}
     assert (
         accepted_contexts(settings, list(itertools.product(ABSTRACT_SYNTAXES, TRANSFER_SYNTAXES))) == stated
     )
@@ -504,3 +508,23 @@ def test_a_bundle_that_is_not_there_exits_with_2(tmp_path, capsys):
     config.write_text('[model]\nbundle = "absent"\n')
     assert main(["conformance", "--config", str(config)]) == 2
     assert "model.bundle" in capsys.readouterr().err
+
+
+def test_the_statuses_of_the_worklist_are_those_stated(make_settings, bundle):
+    settings = make_settings(worklist={"serve": True})
+    stated = tables(conformance_statement(settings, bundle))["Status of C-FIND", "Meaning", "When"]
+    gateway = Gateway(settings, BrightEngine())
+    gateway.start()
+    answered = set()
+    step = Dataset()
+    step.ScheduledProcedureStepStartDate = "20260102-20260101"
+    try:
+        with associated(settings.dicom.port, [(WORKLIST, ImplicitVRLittleEndian)]) as association:
+            for steps in ([Dataset()], [Dataset(), Dataset()], [step]):
+                asked = Dataset()
+                asked.ScheduledProcedureStepSequence = steps
+                answered |= {status.Status for status, _ in association.send_c_find(asked, WORKLIST)}
+    finally:
+        gateway.stop()
+    assert answered == {0x0000, 0xA900}
+    assert {f"{status:04X}" for status in answered} < {code for code, *_ in stated}

@@ -131,7 +131,7 @@ def test_no_path_of_a_machine():
     assert named == {}
 
 
-@pytest.mark.parametrize("name", ["demo", "test", "lint", "bench", "venv"])
+@pytest.mark.parametrize("name", ["demo", "test", "lint", "bench", "bench-worklist", "venv"])
 def test_the_makefile_offers(name: str):
     dry = subprocess.run(
         ["make", "--dry-run", name], cwd=_REPOSITORY, capture_output=True, text=True, check=False

@@ -21,6 +21,7 @@ from cxr_pacs.gateway.service import (
     storage_service,
 )
 from cxr_pacs.gateway.statement import commitment, orders, procedure_steps
+from cxr_pacs.gateway.statement import worklist as served_worklist
 from cxr_pacs.gateway.statement.markdown import named, table
 from cxr_pacs.gateway.statement.web import web_and_folders
 from cxr_pacs.radiograph import SelectionPolicy, decodable_transfer_syntaxes
@@ -100,6 +101,7 @@ def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
             named("Association initiation (SCU)", 4, *_initiation(settings, objects)),
             named("Query and retrieve (SCU)", 4, *_retrieval(settings)),
             named("Storage commitment", 4, *commitment.paragraphs(settings)),
+            named("Modality worklist (SCP)", 4, *served_worklist.paragraphs(settings)),
             named("Orders of images", 4, *orders.paragraphs(settings)),
             named("Modality performed procedure steps", 4, *procedure_steps.paragraphs(settings)),
             named("Instance availability notification", 4, *procedure_steps.availability(settings)),
@@ -116,7 +118,7 @@ def networking(settings: Settings, objects: Sequence[FileDataset]) -> str:
 def _services(settings: Settings) -> tuple[Service, ...]:
     commitment_or_none = commitment_service(settings, lambda *_: False, lambda _: False)
     steps = performed_step_service(settings, _NoSteps())
-    return offered_services(_storage(settings), commitment_or_none, steps)
+    return offered_services(_storage(settings), commitment_or_none, steps, served_worklist.service(settings))
 
 
 class _NoSteps:
@@ -151,7 +153,8 @@ def _policies(settings: Settings) -> str:
         ("Implementation class UID", ae.implementation_class_uid),
         ("Implementation version name", ae.implementation_version_name),
         ("Asynchronous operations", "not supported: one operation at a time"),
-        ("User identity, extended negotiation", "not supported"),
+        ("User identity", "not supported"),
+        ("Extended negotiation", served_worklist.extended_negotiation(settings)),
         (
             "Role selection",
             f"as SCP of storage on associations for C-GET; {commitment.role_selection(settings)}",
