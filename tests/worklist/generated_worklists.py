@@ -10,7 +10,7 @@ from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR
 from pydicom.tag import Tag
 
-__all__ = ["STEPS", "items", "queries"]
+__all__ = ["STEPS", "code", "items", "plain_item", "plain_query", "queries"]
 
 STEPS = "ScheduledProcedureStepSequence"
 
@@ -76,10 +76,11 @@ _DATE = "ScheduledProcedureStepStartDate"
 _UNKNOWN = "SeriesInstanceUID"
 
 
-def _code(value: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "99TEST", f"Chest {value}"
-    return code
+def code(value: str) -> Dataset:
+    """An item of a code sequence."""
+    one = Dataset()
+    one.CodeValue, one.CodingSchemeDesignator, one.CodeMeaning = value, "99TEST", f"Chest {value}"
+    return one
 
 
 _codes = st.lists(st.sampled_from(_CODES), max_size=2, unique=True)
@@ -98,7 +99,7 @@ def _item(draw: st.DrawFn, number: int) -> Dataset:
                 setattr(where, keyword, value)
     for keyword, of_step in _SEQUENCES.items():
         if codes := draw(_codes):
-            setattr(step if of_step else item, keyword, [_code(one) for one in codes])
+            setattr(step if of_step else item, keyword, [code(one) for one in codes])
     setattr(item, STEPS, [step])
     return item
 
@@ -112,6 +113,29 @@ def _set(where: Dataset, keyword: str, wanted: Any) -> None:
     # A wildcard is not of the value representation CS, says pydicom; in a key it is (PS3.4 C.2.2.2.4).
     tag = Tag(keyword)
     where.add(DataElement(tag, dictionary_VR(tag), wanted, validation_mode=IGNORE))
+
+
+def plain_item(**changed: Any) -> Dataset:
+    """The item ``A000``, its values the first of those here but for the changed ones."""
+    item, step = Dataset(), Dataset()
+    item.AccessionNumber, step.ScheduledProcedureStepID = "A000", "S0"
+    for where, table in ((item, _ROOT), (step, _STEP)):
+        for keyword, (values, _) in table.items():
+            value = changed.get(keyword, values[0])
+            if value is not None:
+                setattr(where, keyword, value)
+    setattr(item, STEPS, [step])
+    return item
+
+
+def plain_query(**wanted: Any) -> Dataset:
+    """An identifier with these keys."""
+    asked, step = Dataset(), Dataset()
+    asked.AccessionNumber = ""
+    for keyword, value in wanted.items():
+        _set(step if keyword in _STEP else asked, keyword, value)
+    setattr(asked, STEPS, [step])
+    return asked
 
 
 @st.composite
@@ -135,8 +159,8 @@ def queries(draw: st.DrawFn) -> Dataset:
         step.ScheduledProcedureStepStartTime = "0900-1700"  # backwards, but for a range of days
     for keyword, of_step in _SEQUENCES.items():
         if keyword in constrained | returned:
-            code = [_code(draw(st.sampled_from(_CODES)))] if keyword in constrained else []
-            setattr(step if of_step else asked, keyword, code or draw(st.sampled_from(([], [Dataset()]))))
+            one = [code(draw(st.sampled_from(_CODES)))] if keyword in constrained else []
+            setattr(step if of_step else asked, keyword, one or draw(st.sampled_from(([], [Dataset()]))))
     if _UNKNOWN in returned:
         asked.SeriesInstanceUID = ""
     setattr(asked, STEPS, [step])

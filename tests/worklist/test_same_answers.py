@@ -11,10 +11,10 @@ import copy
 from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from generated_worklists import STEPS, items, queries
+from generated_worklists import STEPS, code, items, plain_item, plain_query, queries
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydicom.multival import MultiValue
@@ -73,6 +73,8 @@ class Difference:
     server: str
     rule: str
     concerns: Callable[[Asked], bool]
+    item: dict[str, Any]  # shows it, when `query` is asked; None is an attribute that is not there
+    query: dict[str, Any]
 
 
 def _is_short(times: str) -> bool:
@@ -85,24 +87,32 @@ DIFFERENCES = (
         "Wlmscpfs",
         "K.2.2.1.2: an SCP that does not support matching of an optional key takes it as universal",
         lambda a: a.keyword not in MATCHED_BY_DCMTK,
+        {"PatientWeight": "70"},
+        {"PatientWeight": "82.5"},
     ),
     Difference(
         "wildcards where one value must do",
         "Wlmscpfs",
         "Table K.6-1 asks single value matching of AE title, modality and ID; we take wildcards, too",
         lambda a: a.wild and (a.vr in {"AE", "CS"} or a.keyword == "PatientID"),
+        {"PatientID": "P12"},
+        {"PatientID": "P*"},
     ),
     Difference(
         "names by their case",
         "Wlmscpfs",
         "C.2.2.2.1: an SCP may match names without regard to case; we do, wlmscpfs does not",
         lambda a: a.vr == "PN" and not any(fnmatchcase(have, a.wanted) for have in a.have),
+        {"PatientName": "Doe^John"},
+        {"PatientName": "doe^john"},
     ),
     Difference(
         "days and times apart",
         "OrthancWorklist",
         "Table K.6-1, remark of start date and time: both as ranges are one interval, as we match them",
         lambda a: a.of_both and a.keyword in {DATE, TIME},
+        {DATE: "20260102", TIME: "050000"},
+        {DATE: "20260101-20260102", TIME: "170000-090000"},
     ),
     *(
         Difference(
@@ -110,6 +120,8 @@ DIFFERENCES = (
             server,
             "PS3.5 6.2 TM: what is left out is not zero but unknown: to us 08 is the hour, 1200 the minute",
             lambda a: a.vr == "TM" and not a.of_both and (_is_short(a.wanted) or any(map(_is_short, a.have))),
+            {TIME: "083000"},
+            {TIME: "08"},
         )
         for server in ("Wlmscpfs", "OrthancWorklist")
     ),
@@ -118,30 +130,40 @@ DIFFERENCES = (
         "OrthancWorklist",
         "C.2.2.2.6: one item has to match; where the sequence is absent none does",
         lambda a: a.vr == "SQ" and not a.have,
+        {"RequestedProcedureCodeSequence": None},
+        {"RequestedProcedureCodeSequence": [code("C1")]},
     ),
     Difference(
         "no date is before every date",
         "OrthancWorklist",
         "C.2.2.2.5: a range matches values within it; an absent value is in none",
         lambda a: a.vr == "DA" and a.wanted.startswith("-") and not any(a.have),
+        {"PatientBirthDate": ""},
+        {"PatientBirthDate": "-19750101"},
     ),
     Difference(
         "numbers as text",
         "OrthancWorklist",
         "C.2.2.2.1.4: how IS and DS are matched is the SCP's; we compare numbers, Orthanc text",
         lambda a: a.vr == "DS",
+        {"PatientWeight": "70.0"},
+        {"PatientWeight": "70"},
     ),
     Difference(
         "an asterisk that wants a value",
         "OrthancWorklist",
         "C.2.2.2.3: an asterisk alone is universal matching, which an absent value fulfils",
         lambda a: set(a.wanted) == {"*"} and not any(a.have),
+        {"ReferringPhysicianName": None},
+        {"ReferringPhysicianName": "*"},
     ),
     Difference(
         "one of several values",
         "OrthancWorklist",
         "C.2.2.2.1: a key matches where any of several values does",
         lambda a: len(a.have) > 1,
+        {"ScheduledStationAETitle": ["DX1", "CR1"]},
+        {"ScheduledStationAETitle": "CR1"},
     ),
 )
 
@@ -259,9 +281,22 @@ def test_three_servers_answer_alike(servers, data):
     assert not unexplained, "\n\n".join(unexplained[:3])
 
 
-def test_enough_was_asked_and_no_difference_is_idle():
+def test_enough_was_asked_and_no_attribute_difference_is_idle():
     assert seen["queries"] >= 200
-    assert {d.name for d in (*DIFFERENCES, *ATTRIBUTE_DIFFERENCES)} <= seen.keys()
+    assert {difference.name for difference in ATTRIBUTE_DIFFERENCES} <= seen.keys()
+
+
+@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.name)
+def test_a_difference_shows(servers, difference):
+    item, query = plain_item(**difference.item), plain_query(**difference.query)
+    other = next(server for server in servers if type(server).__name__ == difference.server)
+    for server in (servers[0], other):
+        server.hold([item])
+    with Asking((servers[0], other)) as asking:
+        (_, ours), (_, theirs) = asking.find(query)
+    assert len(ours) + len(theirs) == 1
+    compared = Comparison(difference.server, query, {"A000": item})
+    assert compared.why_only_one(item, by_us=bool(ours)) == difference.name
 
 
 def _by_number(answers: Sequence[Dataset]) -> dict[str, Dataset]:
@@ -280,7 +315,7 @@ class Comparison:
 
     def unexplained(self, ours: dict[str, Dataset], theirs: dict[str, Dataset]) -> Iterator[str]:
         for number in ours.keys() ^ theirs.keys():
-            name = self._why_only_one(self.held[number], by_us=number in ours)
+            name = self.why_only_one(self.held[number], by_us=number in ours)
             seen[name] += 1
             if not name:
                 what = f"not {self.server} but we" if number in ours else f"not we but {self.server}"
@@ -301,7 +336,7 @@ class Comparison:
         candidates = (d for d in ATTRIBUTE_DIFFERENCES if d.server == self.server and d.concerns(unlike))
         return next((d.name for d in candidates), "")
 
-    def _why_only_one(self, item: Dataset, *, by_us: bool) -> str:
+    def why_only_one(self, item: Dataset, *, by_us: bool) -> str:
         for difference in DIFFERENCES:
             if difference.server == self.server:
                 concerned = {a.keyword for a in _constraints(self.query, item) if difference.concerns(a)}

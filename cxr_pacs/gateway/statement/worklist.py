@@ -46,11 +46,11 @@ def paragraphs(settings: Settings) -> Iterator[str]:
         "and start time, both as ranges, are one interval from the first date and time to the last. IS and "
         "DS are compared as numbers. Person names are compared without regard to case, group by group; a key "
         "of one component group may be any of the three. Fuzzy matching of names, by word, by sound "
-        f"(Soundex) and without accents: {names}. Other text is compared with regard to case, as Unicode (NFC)."
+        f"(Soundex) and without accents: {names}. Other text is compared by its case, as Unicode (NFC)."
     )
     yield (
-        "Every character set of the standard is accepted. An answer is in the set of the query where that can "
-        "hold it, else in ISO_IR 100, else in ISO_IR 192."
+        "Every character set of the standard is accepted. An answer is in the set of the query where that "
+        "can hold it, else in ISO_IR 100, else in ISO_IR 192."
     )
     most = f"More than {limit} items match; {limit} were answered" if limit else "Never: there is no limit"
     statuses = (
@@ -63,8 +63,8 @@ def paragraphs(settings: Settings) -> Iterator[str]:
             DOES_NOT_MATCH_SOP_CLASS,
             "Identifier does not match SOP class",
             (
-                "Scheduled Procedure Step Sequence is missing, a sequence has several items, or a key is none "
-                "that its value representation allows: a wildcard, a backwards range, no such day."
+                "Scheduled Procedure Step Sequence is missing, a sequence has several items, or a key is "
+                "none that its value representation allows: a wildcard, a backwards range, no such day."
             ),
         ),
         (
