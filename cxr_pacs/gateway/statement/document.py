@@ -64,8 +64,8 @@ def conformance_statement(settings: Settings, bundle: Bundle) -> str:
                     "them go to the same study by C-STORE. Not a diagnostic device: every report is "
                     f"preliminary and unverified. {sentence(model.intended_use)}",
                     services_overview(settings, objects),
-                    "The gateway writes and reads no media; no image can be queried or retrieved here; there is "
-                    f"no printing, and {_dicomweb(settings)}.",
+                    "The gateway writes and reads no media; no image can be queried or retrieved here; there "
+                    f"is no printing, and {_dicomweb(settings)}.",
                 ),
                 named("Networking", 2, networking(settings, objects)),
                 named(
