@@ -204,6 +204,7 @@ class StudyWorkflows:
         with self._ledger.begin() as connection:
             self._trials.end(connection, instance_id)
             if self._ledger.decide(connection, instance_id, decision="hold", rung="failure", reason=reason):
+                record_check(connection, instance_id, None, None, self._clock())
                 self._forwarding.owe(connection, instance_id, "after")
             self._schedule_report(connection, instance_id)
         return "hold"

@@ -23,6 +23,7 @@ from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.retention import DAY, Retention
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
+from cxr_pacs.gateway.tables import delivery
 from cxr_pacs.settings import OrderCheckSettings, RetentionSettings, StudySettings
 from cxr_pacs.worklist import WorklistItem, open_worklist
 
@@ -87,6 +88,13 @@ def request_of(document):
         item.FillerOrderNumberImagingServiceRequest,
         code and (code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning),
     )
+
+
+def set_deliveries(settings, state):
+    engine = open_ledger(settings.database_url).engine
+    with engine.begin() as connection:
+        connection.execute(sa.update(delivery).values(state=state))
+    engine.dispose()
 
 
 def after_days(settings, days):
@@ -210,6 +218,24 @@ def test_the_order_corrected_and_the_study_rerun(archive, own, serving):
     assert named(second) == {first.SOPInstanceUID}
 
 
+def test_beside_an_image_that_contradicts_the_order_nothing_refers_to_it(archive, own, serving, tmp_path):
+    settings = own(archive)
+    right, wrong = radiographs(2)
+    wrong.StudyInstanceUID, wrong.PatientSex = right.StudyInstanceUID, "M"
+    put(settings, order_of(right, PatientSex="F"))
+    right.PatientSex = "F"
+    with serving(settings) as gateway:
+        send([right, wrong], gateway.port)
+        archive.wait_for(lambda got: len(got) == 2, timeout=DEADLINE)
+        eventually(lambda: sorted(d for d, _ in decided(settings)) == ["accept", "hold"], timeout=DEADLINE)
+        assert "1 image(s)" in released(settings, tmp_path, right.StudyInstanceUID, "--yes")
+        archive.wait_for(lambda got: len(got) == 4, timeout=DEADLINE)
+    first, second = chain(archive)
+    assert request_of(first) == ORDERED
+    assert "ReferencedRequestSequence" not in second
+    assert named(second) == {first.SOPInstanceUID}
+
+
 def test_a_held_image_can_be_dismissed(archive, own, serving, tmp_path):
     settings = own(archive)
     (film,) = radiographs(1)
@@ -264,10 +290,14 @@ def test_retention_takes_what_the_order_said_with_the_other_files(archive, own, 
         archive.wait_for(lambda got: len(got) == 2, timeout=DEADLINE)
         eventually(lambda: {d["state"] for d in table(settings, "delivery")} == {"delivered"})
     (kept,) = settings.spool.path.glob("orders/*/*.dcm")
-    after_days(settings, 1.0)
-    assert kept.is_file()
-    after_days(settings, 10.0)
-    assert not kept.exists()
+    for days, state, is_kept in (
+        (1.0, "delivered", True),
+        (10.0, "waiting", True),
+        (10.0, "delivered", False),
+    ):
+        set_deliveries(settings, state)
+        after_days(settings, days)
+        assert kept.exists() is is_kept
     assert not list(settings.spool.path.glob("*/*/*.dcm"))
     after_days(settings, 30.0)
     assert rows(settings, "order_check") == []

@@ -185,8 +185,17 @@ def test_a_silent_worklist_is_left_alone_for_a_while():
     first = said()
     assert "a moment ago" not in first
     assert "a moment ago" in said()
-    now[0] = 5.0
-    assert said() == first
+    for asked_at, again_at in ((5.0, 15.0), (15.0, 35.0)):
+        now[0] = asked_at
+        assert said() == first
+        now[0] = again_at - 0.1
+        assert "a moment ago" in said()
+    back = WorklistScp()
+    back.port = silent.port
+    with back:
+        now[0] = 35.0
+        assert remote.orders("AccessionNumber", "A-0001") == []
+        assert remote.orders("AccessionNumber", "A-0001") == []
 
 
 def test_the_wait_begins_anew_where_the_clock_was_set_back(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -34,6 +35,7 @@ ASKED_BACK: Final = (
 )
 _STEP_ID: Final = "ScheduledProcedureStepID"
 MOST_ANSWERS: Final = 500
+_LONGEST_PAUSE: Final = 60.0  # seconds
 
 
 class Asked(Protocol):
@@ -73,7 +75,8 @@ class OwnWorklist:
 class RemoteWorklist:
     """The worklist of a peer, asked by C-FIND (PS3.4 K.6.1).
 
-    One that did not answer is left alone for a while: many images may wait for it.
+    One that did not answer is left alone for a while, and then asked by one image alone: many may wait for
+    it, and none is to keep the others from being read.
 
     Parameters
     ----------
@@ -82,7 +85,7 @@ class RemoteWorklist:
     peer : Peer
         The worklist.
     pause : float
-        Seconds.
+        Seconds; doubled at each further silence, up to a minute.
     clock : callable
         Seconds, monotonic.
     """
@@ -98,19 +101,25 @@ class RemoteWorklist:
         self._peer = peer
         self._pause = pause
         self._clock = clock
+        self._wait = 0.0  # as long as it answers
         self._silent_until = clock()
+        self._entering = threading.Lock()
 
     def orders(self, keyword: str, value: str) -> Sequence[Dataset]:
         """Give the items; those alone that have the value, whatever the peer makes of the key."""
-        if self._clock() < self._silent_until:
-            raise DestinationUnavailable(f"{self._peer} did not answer a moment ago")
+        with self._entering:
+            if self._clock() < self._silent_until:
+                raise DestinationUnavailable(f"{self._peer} did not answer a moment ago")
+            self._silent_until = self._clock() + self._wait
         try:
             answers = dimse.find_worklist(
                 self._calling, self._peer, _identifier(keyword, value), limit=MOST_ANSWERS
             )
         except CxrPacsError:
-            self._silent_until = self._clock() + self._pause
+            self._wait = min(2 * self._wait or self._pause, _LONGEST_PAUSE)
+            self._silent_until = self._clock() + self._wait
             raise
+        self._wait, self._silent_until = 0.0, self._clock()
         found = [item for item in answers.items if value in values(item, keyword)]
         if not found and not answers.complete:
             raise RetrievalRefused(f"{self._peer} has too many answers: it does not match by {keyword}")
