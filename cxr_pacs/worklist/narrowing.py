@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from pydicom.datadict import tag_for_keyword
 
 from cxr_pacs.worklist.conditions import AnyOf, Between, Like
+from cxr_pacs.worklist.matching import START_DATE, STEPS, Key
 from cxr_pacs.worklist.names import Name
-from cxr_pacs.worklist.query import START_DATE, STEPS, Key, Query
+from cxr_pacs.worklist.query import Query
 from cxr_pacs.worklist.tables import item, name, station
 
 __all__ = ["narrowed"]

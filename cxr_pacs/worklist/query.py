@@ -1,10 +1,10 @@
-"""A worklist query: its keys read and checked, items judged by them, answers cut to them (PS3.4 annex K)."""
+"""A worklist query: an identifier read, checked and refused where it is none (PS3.4 K.4.1.1.3)."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
@@ -13,102 +13,32 @@ from pydicom.multival import MultiValue
 
 from cxr_pacs.errors import RefusedQuery
 from cxr_pacs.worklist.character_sets import CharacterSets, UnknownCharacterSet
-from cxr_pacs.worklist.conditions import AnyOf, Between, Like, between, texts, wanted_texts
+from cxr_pacs.worklist.conditions import Between, between, wanted_texts
 from cxr_pacs.worklist.elements import Elements, encode_implicit, read_elements, vr_of
 from cxr_pacs.worklist.keys import SCHEDULED_STEP, SUPPORTED
-from cxr_pacs.worklist.names import FuzzyName, Name, fuzzy_name, name
+from cxr_pacs.worklist.matching import (
+    START_DATE,
+    START_TIME,
+    STEPS,
+    Bytes,
+    Condition,
+    Key,
+    WholeStart,
+    all_accept,
+    cut_to,
+)
+from cxr_pacs.worklist.names import fuzzy_name, name
 
-__all__ = ["CANNOT_PROCESS", "DOES_NOT_MATCH_SOP_CLASS", "STEPS", "Condition", "Key", "Query", "WholeStart"]
+__all__ = ["CANNOT_PROCESS", "DOES_NOT_MATCH_SOP_CLASS", "Query"]
 
 # PS3.4 K.4.1.1.4
 DOES_NOT_MATCH_SOP_CLASS: Final = 0xA900
 CANNOT_PROCESS: Final = 0xC000
 
-STEPS: Final = 0x00400100
-START_DATE: Final = 0x00400002
-START_TIME: Final = 0x00400003
 _CHARACTER_SET: Final = 0x00080005
 _TIMEZONE: Final = 0x00080201
 _BINARY: Final = frozenset(["AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"])
 _NO_MATCHING: Final = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bytes:
-    """Single value matching of a number in binary form."""
-
-    wanted: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WholeStart:
-    """Start date and start time as ranges of both: one interval from the first to the last (Table K.6-1)."""
-
-    interval: Between
-
-    def accepts(self, step: Elements) -> bool:
-        """Say whether the step begins within it."""
-        parts = (("DA", step.get(START_DATE, b"")), ("TM", step.get(START_TIME, b"")))
-        date, time = (next(texts(vr, value)) if isinstance(value, bytes) else "" for vr, value in parts)
-        return bool(date) and self.interval.accepts(f"{date}{time or '0' * 12}")
-
-
-Condition: TypeAlias = AnyOf | Like | Between | Name | FuzzyName | Bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """One key of an identifier.
-
-    Attributes
-    ----------
-    tag, vr : int, str
-    condition : optional
-        What it asks of a value; None is universal matching.
-    keys : tuple of Key, optional
-        Of the item of a sequence; None where the whole sequence is asked back.
-    whole_start : WholeStart, optional
-        What it asks of date and time of a scheduled procedure step together.
-    """
-
-    tag: int
-    vr: str
-    condition: Condition | None = None
-    keys: tuple[Key, ...] | None = None
-    whole_start: WholeStart | None = None
-
-    @property
-    def is_universal(self) -> bool:
-        """Whether every value matches, and none at all."""
-        return (
-            self.condition is None
-            and self.whole_start is None
-            and all(k.is_universal for k in self.keys or ())
-        )
-
-    def accepts(self, value: bytes | tuple[Elements, ...]) -> bool:
-        """Say whether a value is wanted; of a sequence one item, of many values one (PS3.4 C.2.2.2.6)."""
-        if isinstance(value, tuple):
-            return any(self.accepts_item(item) for item in value)
-        if self.condition is None:
-            return True
-        if isinstance(self.condition, Bytes):
-            return value == self.condition.wanted
-        return any(map(self.condition.accepts, texts(self.vr, value)))
-
-    def accepts_item(self, item: Elements) -> bool:
-        """Say whether an item of the sequence has what every key in it asks."""
-        if self.whole_start is not None and not self.whole_start.accepts(item):
-            return False
-        return all_accept(self.keys or (), item)
-
-
-def all_accept(keys: tuple[Key, ...], elements: Elements) -> bool:
-    """Say whether a data set has what every key asks."""
-    return all(
-        key.is_universal or ((value := elements.get(key.tag)) is not None and key.accepts(value))
-        for key in keys
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,17 +91,7 @@ class Query:
 
     def cut(self, item: Elements) -> dict[int, bytes | tuple[Elements, ...]]:
         """Give what is asked back of an item; a value that it has not is empty."""
-        return _cut(self.keys, item)
-
-
-def _cut(keys: tuple[Key, ...], elements: Elements) -> dict[int, bytes | tuple[Elements, ...]]:
-    found: dict[int, bytes | tuple[Elements, ...]] = {}
-    for key in keys:
-        value = elements.get(key.tag, b"")
-        if key.keys is not None and isinstance(value, tuple):
-            value = tuple(_cut(key.keys, item) for item in value if key.accepts_item(item))
-        found[key.tag] = value
-    return found
+        return cut_to(self.keys, item)
 
 
 class _Reader:

@@ -12,9 +12,10 @@ from cxr_pacs.database import connect, insert_into, one_at_a_time
 from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.worklist.elements import Elements, read_elements
 from cxr_pacs.worklist.items import FINAL_STATES, StepState, WorklistItem
+from cxr_pacs.worklist.matching import STEPS
 from cxr_pacs.worklist.names import name_groups
 from cxr_pacs.worklist.narrowing import narrowed
-from cxr_pacs.worklist.query import STEPS, Query
+from cxr_pacs.worklist.query import Query
 from cxr_pacs.worklist.tables import item, metadata, name, station
 
 __all__ = ["Put", "StoredItem", "Worklist", "open_worklist", "stored_item"]
