@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-FILES = int(os.environ.get("CXR_FILES", "120"))
-KILLS = int(os.environ.get("CXR_KILLS", "5"))
+FILES = int(os.environ.get("CXR_FILES", "90"))
+KILLS = int(os.environ.get("CXR_KILLS", "4"))
 WRITERS = 3
 # Seconds after which what does not come will not come.
 PATIENCE = 120.0 + FILES
