@@ -20,7 +20,7 @@ from cxr_pacs.gateway.bulk.journal import Journal, Listed
 from cxr_pacs.gateway.bulk.objects import remove_leftovers, replacing
 from cxr_pacs.gateway.bulk.tables import CSV, ResultTable, identity_of, no_identity, require_parquet
 from cxr_pacs.gateway.bulk.task import BulkTask
-from cxr_pacs.gateway.bulk.workers import RayWorkers, Threads, Workers, in_flight
+from cxr_pacs.gateway.bulk.workers import Processes, RayWorkers, Threads, Workers, in_flight
 from cxr_pacs.gateway.media import Media
 from cxr_pacs.gateway.service import open_engine
 from cxr_pacs.inference import bundled, load_bundle
@@ -57,6 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     spread = parser.add_mutually_exclusive_group()
     spread.add_argument("--jobs", type=_count, metavar="N", help="files at once; else one for each processor")
+    spread.add_argument(
+        "--processes", type=_count, metavar="N", help="as many processes, each with a model: faster on a CPU"
+    )
     spread.add_argument("--ray", metavar="ADDRESS", help="spread the work over this Ray cluster")
 
 
@@ -112,10 +115,12 @@ def _run(options: argparse.Namespace) -> int:
 
 def _workers(options: argparse.Namespace, settings: Settings, stack: ExitStack) -> tuple[BulkTask, Workers]:
     now = time.time()
-    if options.ray:
+    if options.ray or options.processes:
         model = load_bundle(bundled(settings.model.bundle)).identity
         task = BulkTask.of(settings, model, options.out, now, pictures=options.pictures)
-        return task, stack.enter_context(RayWorkers(options.ray, task))
+        if options.ray:
+            return task, stack.enter_context(RayWorkers(options.ray, task))
+        return task, stack.enter_context(Processes(task, options.processes))
     engine = open_engine(settings, _LARGEST_BATCH)
     task = BulkTask.of(settings, engine.identity, options.out, now, pictures=options.pictures)
     count = options.jobs or len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""``cxr-pacs analyse --ray`` spreads over the nodes of a cluster, and makes what it makes on one host."""
+"""``cxr-pacs analyse --ray`` spreads over the nodes of a cluster, and makes what one host makes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_two_nodes_make_what_one_host_makes(tmp_path: Path, toy_bundle: Path, ad
     status, said = analysed(*paths, "--out", tmp_path / "spread", "--config", config, "--ray", address)
     assert status == 3, said
     assert "2 nodes took part." in said
-    status, said = analysed(*paths, "--out", tmp_path / "alone", "--config", config)
+    status, said = analysed(*paths, "--out", tmp_path / "alone", "--config", config, "--processes", 2)
     assert status == 3, said
 
     spread, alone = rows(tmp_path / "spread"), rows(tmp_path / "alone")
