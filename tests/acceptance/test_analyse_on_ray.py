@@ -31,9 +31,14 @@ def address() -> Iterator[str]:
     )
     assert cluster.stdin is not None
     assert cluster.stdout is not None
-    with cluster:
+    try:
         yield cluster.stdout.readline().strip()
         cluster.stdin.close()
+        cluster.wait(timeout=60)
+    finally:
+        cluster.kill()
+        cluster.wait()
+        cluster.stdout.close()
 
 
 def analysed(*arguments: object) -> tuple[int, str]:
