@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ray.cluster_utils import Cluster
 
 if __name__ == "__main__":
+    os.environ["RAY_worker_niceness"] = "0"  # else they starve beside other tests
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
