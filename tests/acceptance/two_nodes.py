@@ -8,7 +8,7 @@ import sys
 from ray.cluster_utils import Cluster
 
 if __name__ == "__main__":
-    os.environ["RAY_worker_niceness"] = "0"  # else they starve beside other tests
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  Ray writes it so; else they starve beside other tests
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
