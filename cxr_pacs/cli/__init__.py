@@ -3,49 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from cxr_pacs import __version__
-from cxr_pacs.cli import (
-    analyse,
-    conformance,
-    dismiss,
-    fetch,
-    release,
-    rerun,
-    retry,
-    serve,
-    show,
-    simulate,
-    status,
-    watch,
-    why,
-    worklist,
-)
 from cxr_pacs.cli.sparing import Sparing
 from cxr_pacs.errors import ConfigurationError
 
 __all__ = ["main"]
 
-_COMMANDS = {
-    "serve": serve,
-    "status": status,
-    "why": why,
-    "retry": retry,
-    "rerun": rerun,
-    "fetch": fetch,
-    "dismiss": dismiss,
-    "release": release,
-    "analyse": analyse,
-    "watch": watch,
-    "show": show,
-    "conformance": conformance,
-    "worklist": worklist,
-    "simulate": simulate,
-}
+_COMMANDS = (
+    "serve",
+    "status",
+    "why",
+    "retry",
+    "rerun",
+    "fetch",
+    "dismiss",
+    "release",
+    "analyse",
+    "watch",
+    "show",
+    "conformance",
+    "worklist",
+    "simulate",
+)
 
 # Exit status of a command that the site's settings or installation prevent.
 CONFIGURATION_STATUS = 2
@@ -59,17 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"cxr-pacs {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in _COMMANDS.items():
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    # All modules together take seconds to load: where a command is given, only its own.
+    for name in (given[0],) if given and given[0] in _COMMANDS else _COMMANDS:
+        module = _module(name)
         summary = (module.__doc__ or "").splitlines()[0]
         module.configure(subparsers.add_parser(name, help=summary, description=summary))
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     _configure_logging()
     try:
-        status: int = _COMMANDS[options.command].run(options)
+        status: int = _module(options.command).run(options)
     except ConfigurationError as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return CONFIGURATION_STATUS
     return status
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"cxr_pacs.cli.{command}")
 
 
 def _configure_logging() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,20 +24,26 @@ _DCM4CHE = ("findscu", "storescu", "storescp", "stgcmtscu", "mppsscu", "movescu"
 
 def _script(path: Path, command: str) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
+    path.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
     path.chmod(0o755)
 
 
 def _environment(bin_folder: Path) -> Mapping[str, str]:
     """Where ``cxr-pacs`` is the gateway with an engine that starts soon, and Orthanc is found by all."""
-    _script(bin_folder / "cxr-pacs", shlex.join(COMMAND))
+    swift, usual = shlex.join(COMMAND), shlex.join((sys.executable, "-m", "cxr_pacs"))
+    _script(bin_folder / "cxr-pacs", f'if [ "$1" = serve ]; then exec {swift} "$@"; fi\nexec {usual} "$@"')
     path = f"{bin_folder}:{os.environ['PATH']}:/usr/sbin"
     return {"PATH": path, "CXR_PACS": str(_REPOSITORY), SECONDS: "0"}
 
 
 def _follow(folder: Path, environment: Mapping[str, str], flavour: str) -> None:
     folder.mkdir()
-    with Followed(folder, environment, (flavour,)) as followed:
+    # Its ports are those of the guide: one reader at a time on a machine.
+    with (
+        Path(tempfile.gettempdir(), "worklist-guide.lock").open("w") as lock,
+        Followed(folder, environment, (flavour,)) as followed,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
         for block in blocks(_GUIDE):
             followed.follow(block)
         assert followed.ran > 20
@@ -55,7 +64,7 @@ def test_with_dcm4che(tmp_path: Path):
     for name in _DCM4CHE:
         found = [path for path in (tools / name, tools / f"dcm4che-{name}") if path.is_file()]
         assert found, f"DCM4CHE_BIN: neither {name} nor dcm4che-{name} in {tools}"
-        _script(tmp_path / "bin" / name, shlex.quote(str(found[0])))
+        _script(tmp_path / "bin" / name, f'exec {shlex.quote(str(found[0]))} "$@"')
     _follow(tmp_path / "here", environment, "dcm4che")
 
 
