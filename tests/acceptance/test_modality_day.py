@@ -55,7 +55,7 @@ def _ordered(port: int) -> None:
 
 
 def _cxr_pacs(*arguments: str) -> str:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
     return done.stdout
 
