@@ -39,6 +39,7 @@ from cxr_pacs.gateway.tables import (
     study,
 )
 from cxr_pacs.worklist.performed import forget_steps
+from cxr_pacs.worklist.removal import forget_old
 from cxr_pacs.worklist.tables import performed_step
 
 __all__ = ["Retention", "due", "holding_back"]
@@ -207,6 +208,7 @@ class Retention:
             connection.execute(sa.delete(requested_object).where(requested_object.c.request_id.in_(ended)))
             connection.execute(sa.delete(commitment_request).where(commitment_request.c.id.in_(ended)))
             _delete_steps(connection, before)
+            forget_old(connection, before)
 
 
 def _delete_steps(connection: sa.Connection, before: float) -> None:

@@ -1,7 +1,8 @@
-"""What an order's end means for its worklist items: cancelled, or forgotten."""
+"""What an order's end, or its age, means for its worklist items: cancelled, or forgotten."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -10,9 +11,9 @@ import sqlalchemy as sa
 
 from cxr_pacs.worklist.items import StepState
 from cxr_pacs.worklist.store import StoredItem
-from cxr_pacs.worklist.tables import item
+from cxr_pacs.worklist.tables import file, item
 
-__all__ = ["Removed", "cancel", "forget"]
+__all__ = ["Removed", "cancel", "forget", "forget_old"]
 
 _NOT_BEGUN: Final = (StepState.SCHEDULED, StepState.ARRIVED, StepState.READY)
 
@@ -43,3 +44,15 @@ def cancel(connection: sa.Connection, items: Iterable[StoredItem], now: float) -
 def forget(connection: sa.Connection, items: Iterable[StoredItem]) -> None:
     """Delete items, whatever their state."""
     connection.execute(sa.delete(item).where(item.c.id.in_([one.id for one in items])))
+
+
+def forget_old(connection: sa.Connection, before: float) -> int:
+    """Delete the items that neither changed nor were scheduled since `before`, whatever their state; count.
+
+    `before` is in seconds since the epoch. An item of the watched folder stays as long as its file is there.
+    """
+    # A start has no time zone: it is the site's (PS3.3 C.12.1.1.8).
+    start = dt.datetime.fromtimestamp(before, tz=dt.UTC).astimezone().strftime("%Y%m%d%H%M%S%f")
+    old = (item.c.changed_at <= before) & (item.c.start <= start)
+    statement = sa.delete(item).where(old, item.c.key.not_in(sa.select(file.c.key)))
+    return connection.execute(statement).rowcount

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from peers import eventually, send
 from performed_steps import creation, scheduled
 from radiographs import make_radiograph, synthetic_chest
+from worklist_items import worklist_item
 
 from cxr_pacs.dimse import CommitmentRequest, ObjectReference
 from cxr_pacs.errors import CannotReadAgain, SettingsError
@@ -32,6 +34,8 @@ from cxr_pacs.gateway.retention import DAY, Retention, holding_back
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.settings import Settings, parse_settings
+from cxr_pacs.worklist import StepState, Worklist
+from cxr_pacs.worklist import tables as worklist_tables
 from cxr_pacs.worklist.performed import add_step, keep_operation, steps_of_study
 from cxr_pacs.worklist.tables import performed_operation
 
@@ -336,6 +340,26 @@ def test_steps_stay_until_their_peers_are_told(shared):
     shared.pass_days(ROWS_DAYS)
     assert left() == set()
     assert shared.rows(tables.message) == shared.rows(performed_operation) == []
+
+
+def test_worklist_items_go_once_they_are_past(shared):
+    """Of the first four one is to come, one was changed lately and one lies in the watched folder."""
+    worklist = Worklist(shared.ledger.engine)
+    past, to_come = (
+        dt.datetime.fromtimestamp(shared.now + days * DAY, tz=dt.UTC).strftime("%Y%m%d") for days in (-3, 30)
+    )
+    items = [worklist_item(number, day=past) for number in "124"] + [worklist_item("3", day=to_come)]
+    shared.do(worklist.put, items, "command", shared.now)
+    with shared.ledger.begin() as connection:
+        held = {"name": "1.wl", "size": 1, "modified": 1, "key": items[0].key}
+        connection.execute(sa.insert(worklist_tables.file).values(**held))
+    shared.pass_days(ROWS_DAYS - 1)
+    (lately,) = shared.do(worklist.of_order, accession_number="2")
+    shared.do(worklist.set_state, lately.id, StepState.COMPLETED, shared.now)
+    shared.pass_days(2)
+    assert {row.accession_number for row in shared.rows(worklist_tables.item)} == {"1", "2", "3"}
+    shared.pass_days(ROWS_DAYS)
+    assert {row.accession_number for row in shared.rows(worklist_tables.item)} == {"1", "3"}
 
 
 def a_late_image(site):
