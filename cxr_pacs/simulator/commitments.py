@@ -48,7 +48,7 @@ class Awaited:
 
     def seconds(self) -> float:
         """
-        Wait for the report and tell how long it took from the request.
+        Wait for the report, `patience` from the request at most, and tell how long it took.
 
         Raises
         ------
@@ -57,7 +57,7 @@ class Awaited:
         DeliveryRefused
             It says that something is not committed.
         """
-        self._told.wait(self.patience)
+        self._told.wait(max(0.0, self.asked_at + self.patience - time.monotonic()))
         if self._report is None:
             raise DestinationUnavailable(
                 f"{self.peer} did not report on the commitment in {self.patience:.0f} s"

@@ -174,6 +174,18 @@ def test_a_report_that_does_not_come_is_a_failure(own_port):
     assert "did not report" in failure.reason
 
 
+def test_reports_that_do_not_come_are_waited_for_together():
+    patience = 4.0
+    with Hospital(_items(4)) as hospital:
+        hospital.silent = True
+        with Commitments("ROOM1", _peer(hospital), free_port(), patience) as commitments:
+            began = time.monotonic()
+            summary = play([_modality(hospital, commitments=commitments)], _FILMS, Plan(at_once=4))
+            took = time.monotonic() - began
+    assert [failure.step for failure in summary.failures] == [Step.COMMITMENT] * 4
+    assert patience <= took < 4 * patience
+
+
 def test_nobody_there_is_a_failure_and_no_crash():
     with Hospital([]) as hospital:
         pass
