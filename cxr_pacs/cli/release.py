@@ -47,12 +47,13 @@ def run(options: argparse.Namespace) -> int:
             for one in held:
                 print(f"held: {one.sop_instance_uid} of study {one.study_instance_uid}")
                 print(f"    {one.reason}")
+            count = len(held)
             if options.yes:
-                for one in held:
-                    release(connection, queue, one.id, settings.spool.path, time.time())
+                spool, now = settings.spool.path, time.time()
+                count = sum(release(connection, queue, one.id, spool, now) for one in held)
     except (NothingToShow, CannotReadAgain) as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
-    what = f"{len(held)} image(s) that contradict their order"
+    what = f"{count} image(s) that contradict their order"
     print(f"{what} were released" if options.yes else f"{what} would be released with --yes")
     return DONE

@@ -20,6 +20,7 @@ from test_retention import NoWorkflows
 from cxr_pacs.cli import dismiss, release
 from cxr_pacs.evidence import check
 from cxr_pacs.gateway.ledger import open_ledger
+from cxr_pacs.gateway.order_check import releasable
 from cxr_pacs.gateway.retention import DAY, Retention
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
@@ -249,6 +250,23 @@ def test_a_held_image_can_be_dismissed(archive, own, serving, tmp_path):
         assert decided(settings) == [("skip", "dismissed")]
         assert "0: 0 image(s)" in released(settings, tmp_path, film.StudyInstanceUID, "--yes")
     assert "1: cxr-pacs: no study" in released(settings, tmp_path, "1.2.3", "--yes")
+
+
+def test_what_another_released_meanwhile_is_not_counted(own, serving, tmp_path, monkeypatch):
+    settings = own()
+    (film,) = radiographs(1)
+    put(settings, order_of(film, **WRONG))
+    with serving(settings) as gateway:
+        send([film], gateway.port)
+        eventually(lambda: decided(settings) == [("hold", "worklist")], timeout=DEADLINE)
+    ledger = open_ledger(settings.database_url)
+    with ledger.begin() as connection:
+        seen = releasable(connection, film.SOPInstanceUID)
+    ledger.engine.dispose()
+    assert "1 image(s) that contradict" in released(settings, tmp_path, film.StudyInstanceUID, "--yes")
+    monkeypatch.setattr(release, "releasable", lambda *_: seen)
+    last = released(settings, tmp_path, film.StudyInstanceUID, "--yes").splitlines()[-1]
+    assert last == "0 image(s) that contradict their order were released"
 
 
 def test_what_the_order_said_is_pinned_between_analysis_and_report(archive, own, serving):
