@@ -11,7 +11,8 @@ from ordered import order_of
 from pydicom import Dataset
 from radiographs import make_radiograph, synthetic_chest
 
-from cxr_pacs.gateway.order_check.comparison import Outcome, compare, differences, image_keys
+from cxr_pacs.gateway.order_check.asking import orders_for
+from cxr_pacs.gateway.order_check.comparison import Outcome, compare, differences, image_keys, values
 
 PICTURE = synthetic_chest(64, 64, 1)
 ATTRIBUTES = {
@@ -154,3 +155,68 @@ def test_an_image_of_two_requests_agrees_with_the_order_of_either():
     for one in (order(), order(step="S2", AccessionNumber="A-0002", RequestedProcedureID="R2")):
         assert compare(both, [one]).outcome is Outcome.AGREES
     assert differences(both, order(AccessionNumber="A-0003")) == ("AccessionNumber",)
+
+
+@pytest.mark.parametrize(
+    ("at_root", "differs"),
+    [
+        ([{"PatientID": "P-0002"}], ("PatientID",)),
+        ([{"PatientID": "P-0002", "PatientSex": "F"}, {"PatientSex": "F"}], ("PatientSex",)),
+        ([{"PatientID": "P-0002"}, {"StudyInstanceUID": "2.25.5"}], ()),  # one of this patient is enough
+        ([{"AccessionNumber": "A-0003", "PatientID": "P-0002"}], ()),
+        ([], ()),
+    ],
+)
+def test_the_order_of_the_number_at_the_root_is_of_this_patient_too(at_root, differs):
+    image = film(
+        AccessionNumber="A-0001",
+        StudyInstanceUID=FILM.StudyInstanceUID,
+        RequestAttributesSequence=[requested("R2", "S2", AccessionNumber="A-0002")],
+    )
+    of_request = order(step="S2", AccessionNumber="A-0002", RequestedProcedureID="R2")
+    found = compare(image, [*(order(**{"AccessionNumber": "A-0001"} | tags) for tags in at_root), of_request])
+    assert found.differs == differs
+    assert (found.outcome, found.order) == (
+        (Outcome.MISMATCH, None) if differs else (Outcome.AGREES, of_request)
+    )
+
+
+class Known:
+    """A worklist of these orders."""
+
+    def __init__(self, *orders):
+        self._orders = orders
+
+    def orders(self, keyword, value):
+        return [one for one in self._orders if value in values(one, keyword)]
+
+
+@pytest.mark.parametrize(
+    ("number", "study", "is_found"),
+    [
+        ("A-0005", "2.25.5", False),
+        ("A-0005", "", True),
+        ("", "2.25.5", True),
+        ("A-0009", "2.25.5", True),
+        ("A-0005", FILM.StudyInstanceUID, True),
+    ],
+)
+def test_a_step_id_alone_is_not_the_order_of_another_study(number, study, is_found):
+    image = film(
+        AccessionNumber="A-0009",
+        StudyInstanceUID=FILM.StudyInstanceUID,
+        RequestAttributesSequence=[requested(step="1")],
+    )
+    one = order(step="1", AccessionNumber=number, StudyInstanceUID=study, PatientID="P-0002")
+    assert orders_for(image, Known(one)) == ([one] if is_found else ())
+
+
+def test_after_the_step_id_of_another_study_the_study_is_asked_for():
+    image = film(
+        AccessionNumber="A-0009",
+        StudyInstanceUID=FILM.StudyInstanceUID,
+        RequestAttributesSequence=[requested(step="1")],
+    )
+    other = order(step="1", AccessionNumber="A-0005", StudyInstanceUID="2.25.5", PatientID="P-0002")
+    its_own = order(step="7", AccessionNumber="")
+    assert orders_for(image, Known(other, its_own)) == [its_own]

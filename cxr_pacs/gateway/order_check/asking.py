@@ -14,7 +14,7 @@ from pydicom.dataelem import DataElement
 
 from cxr_pacs import dimse
 from cxr_pacs.errors import CxrPacsError, DestinationUnavailable, RetrievalRefused
-from cxr_pacs.gateway.order_check.comparison import image_keys, values
+from cxr_pacs.gateway.order_check.comparison import differences, image_keys, values
 from cxr_pacs.worklist import StepState, Worklist
 
 __all__ = ["ASKED_BACK", "MOST_ANSWERS", "Asked", "OwnWorklist", "RemoteWorklist", "orders_for"]
@@ -34,6 +34,7 @@ ASKED_BACK: Final = (
     "FillerOrderNumberImagingServiceRequest",
 )
 _STEP_ID: Final = "ScheduledProcedureStepID"
+_ANOTHER: Final = frozenset({"AccessionNumber", "StudyInstanceUID"})
 MOST_ANSWERS: Final = 500
 _LONGEST_PAUSE: Final = 60.0  # seconds
 
@@ -145,8 +146,13 @@ def _set(dataset: Dataset, keyword: str, value: str) -> None:
 
 
 def orders_for(header: Dataset, worklist: Asked) -> Sequence[Dataset]:
-    """Give the orders of the first of the image's keys that the worklist knows; none where it knows none."""
+    """Give the orders of the first of the image's keys that the worklist knows; none where it knows none.
+
+    A step ID need not be unique: an order with another accession number and of another study is not the
+    image's.
+    """
     for keyword, known in image_keys(header):
-        if found := [order for value in known for order in worklist.orders(keyword, value)]:
-            return found
+        found = (order for value in known for order in worklist.orders(keyword, value))
+        if own := [order for order in found if not _ANOTHER.issubset(differences(header, order))]:
+            return own
     return ()

@@ -19,14 +19,8 @@ from cxr_pacs.evidence.attributes import is_decodable, items, single, terms_of
 
 __all__ = ["COMPARED", "Comparison", "Outcome", "compare", "differences", "image_keys", "values"]
 
-_ONE_VALUE: Final = (
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyInstanceUID",
-)
+_OF_PATIENT: Final = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex")
+_ONE_VALUE: Final = (*_OF_PATIENT, "StudyInstanceUID")
 # An image may belong to several requests: to agree, one of them is enough.
 _OF_A_REQUEST: Final = ("AccessionNumber", "RequestedProcedureID")
 COMPARED: Final = (*_ONE_VALUE, *_OF_A_REQUEST)
@@ -73,6 +67,8 @@ def compare(header: Dataset, orders: Sequence[Dataset]) -> Comparison:
 
     Of several orders those with the image's Scheduled Procedure Step ID count, else those with its Study
     Instance UID, else all. To agree with one of them is enough; else the one that differs least is named.
+    Where the accession number at the root of the image, under which its report is filed, has orders, one of
+    these is of the same patient, too: an image may name the request of another order beside it.
 
     Parameters
     ----------
@@ -85,6 +81,7 @@ def compare(header: Dataset, orders: Sequence[Dataset]) -> Comparison:
     if not compared:
         return Comparison(outcome=Outcome.ABSENT)
     differs, order = min(compared, key=lambda one: (len(one[0]), one[0]))
+    differs = differs or _of_another_patient(header, orders)
     if differs:
         return Comparison(outcome=Outcome.MISMATCH, differs=differs)
     return Comparison(outcome=Outcome.AGREES, order=order)
@@ -105,6 +102,16 @@ def _differences(header: Dataset, order: Dataset) -> Iterator[str]:
         known, ordered = list(values(header, keyword)), single(order, keyword)
         if known and ordered and ordered not in known:
             yield keyword
+
+
+def _of_another_patient(header: Dataset, orders: Sequence[Dataset]) -> tuple[str, ...]:
+    """Give what of the patient all orders of the accession number at the root contradict, the least of it."""
+    number = single(header, "AccessionNumber")
+    filed = [order for order in orders if number and single(order, "AccessionNumber") == number]
+    contradicted = (
+        tuple(keyword for keyword in differences(header, order) if keyword in _OF_PATIENT) for order in filed
+    )
+    return min(contradicted, key=lambda one: (len(one), one), default=())
 
 
 def _nearest(header: Dataset, orders: Sequence[Dataset]) -> Sequence[Dataset]:
