@@ -5,19 +5,21 @@ from __future__ import annotations
 import copy
 import io
 import re
+import struct
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self
 
 from pydicom import DataElement, Dataset, dcmread
 from pydicom.charset import python_encoding
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_has_tag, keyword_for_tag
 from pydicom.multival import MultiValue
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, STR_VR, VR, PersonName
 
 from cxr_pacs.errors import RefusedItem
-from cxr_pacs.worklist.elements import encode_implicit
+from cxr_pacs.worklist.elements import encode_implicit, read_elements, vr_of, write_elements
 
 __all__ = ["FINAL_STATES", "StepState", "WorklistItem"]
 
@@ -97,18 +99,38 @@ class WorklistItem:
             )
         item = cls(dataset=taken)
         item._check_lengths()
+        item._check_encoding()
         return item
 
     def _check_lengths(self) -> None:
-        """Hold what the store finds by against the lengths of PS3.5 6.2."""
+        """Hold what the store finds by against the lengths of PS3.5 6.2.
+
+        Identifiers and names may have four times as many: orders have long ones, but no index any.
+        """
         found = {
             "StudyInstanceUID": ((self.text("StudyInstanceUID"),), 64),
             "Modality": ((self.modality,), 16),
             "ScheduledStationAETitle": (self.stations, 16),
+            "ScheduledProcedureStepID": ((self.step_id,), 4 * 16),
+            "RequestedProcedureID": ((self.text("RequestedProcedureID"),), 4 * 16),
+            "AccessionNumber": ((self.text("AccessionNumber"),), 4 * 16),
+            "PatientID": ((self.text("PatientID"),), 4 * 64),
+            "IssuerOfPatientID": ((self.text("IssuerOfPatientID"),), 4 * 64),
+            "PatientName": (tuple(self.text("PatientName").split("=")), 4 * 64),
         }
         for keyword, (values, most) in found.items():
             if any(len(value) > most for value in values):
                 raise RefusedItem(f"{keyword} has more than {most} characters", attribute=keyword)
+
+    def _check_encoding(self) -> None:
+        """Make of it all that an answer may be made of."""
+        try:
+            write_elements(read_elements(self.to_bytes()), explicit=True)
+        except (struct.error, ValueError, TypeError, AttributeError, NotImplementedError) as error:
+            raise RefusedItem(
+                f"the item cannot be encoded ({type(error).__name__}): mend a value that is too long for its "
+                "value representation, or not of it"
+            ) from None
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> Self:
@@ -127,8 +149,14 @@ class WorklistItem:
 
     @property
     def key(self) -> str:
-        """What tells items apart: accession number, requested procedure ID and step ID."""
-        return "\\".join((self.text("AccessionNumber"), self.text("RequestedProcedureID"), self.step_id))
+        """What tells items apart: accession number, requested procedure ID and step ID.
+
+        An item without an accession number has, after an empty one, the patient's ID and its issuer.
+        """
+        order = [self.text("AccessionNumber")]
+        if not order[0]:
+            order += [self.text("PatientID"), self.text("IssuerOfPatientID")]
+        return "\\".join((*order, self.text("RequestedProcedureID"), self.step_id))
 
     @property
     def step_id(self) -> str:
@@ -179,7 +207,7 @@ def _check_null(element: DataElement) -> None:
         raise ValueError("no database keeps a null character in a text")
 
 
-def _decoded(dataset: Dataset) -> Dataset:
+def _check_character_set(dataset: Dataset) -> None:
     # Of one that it does not know the library reads another.
     named: Any = dataset.get("SpecificCharacterSet") or ""
     if not set([named] if isinstance(named, str) else named) <= python_encoding.keys():
@@ -187,9 +215,31 @@ def _decoded(dataset: Dataset) -> Dataset:
             "SpecificCharacterSet is none that DICOM defines (PS3.3 C.12.1.1.2)",
             attribute="SpecificCharacterSet",
         )
+
+
+def _check_kind(element: DataElement) -> None:
+    if dictionary_has_tag(element.tag) and (vr_of(element.tag) == VR.SQ) != (element.VR == VR.SQ):
+        what = "a value, not a sequence" if element.VR == VR.SQ else "a sequence, not a value"
+        raise RefusedItem(f"{element.keyword} has to be {what}", attribute=element.keyword)
+
+
+def _nested(dataset: Dataset) -> Iterator[Dataset]:
+    """Items of all sequences, at any depth."""
+    for element in dataset:
+        if element.VR == VR.SQ:
+            for one in element.value:
+                yield one
+                yield from _nested(one)
+
+
+def _decoded(dataset: Dataset) -> Dataset:
+    _check_character_set(dataset)
     taken = copy.deepcopy(dataset)
     try:
+        for one in _nested(taken):
+            _check_character_set(one)
         for element in taken.iterall():
+            _check_kind(element)
             if element.VR == VR.SQ:
                 # The store's encoding has lengths (`elements`).
                 element.is_undefined_length = False
@@ -200,8 +250,15 @@ def _decoded(dataset: Dataset) -> Dataset:
                 element.value = _unicode(element.value, PersonName if element.VR == VR.PN else str)
     except (LookupError, ValueError, TypeError, NotImplementedError, AttributeError, UserWarning) as error:
         raise RefusedItem(f"the item cannot be decoded ({type(error).__name__}): mend its encoding") from None
+    _drop_foreign(taken)
+    taken.SpecificCharacterSet = _UNICODE
+    return taken
+
+
+def _drop_foreign(taken: Dataset) -> None:
     for element in list(taken):
         if element.tag.group in {0x0002, 0x0000} or not keyword_for_tag(element.tag):
             del taken[element.tag]
-    taken.SpecificCharacterSet = _UNICODE
-    return taken
+    for one in _nested(taken):
+        if "SpecificCharacterSet" in one:
+            del one.SpecificCharacterSet
