@@ -44,7 +44,9 @@ def connect(url: str) -> sa.Engine:
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
             os.close(os.open(Path(parsed.database), os.O_RDWR | os.O_CREAT, 0o600))
-        engine = sa.create_engine(parsed, hide_parameters=True, max_overflow=_UNLIMITED)
+        # One in memory has another pool: else each connection would see a database of its own.
+        pool = {"max_overflow": _UNLIMITED} if parsed.database else {}
+        engine = sa.create_engine(parsed, hide_parameters=True, **pool)
         sa.event.listen(engine, "connect", _configure_sqlite)
         return engine
     if parsed.get_backend_name() == "postgresql":
