@@ -10,10 +10,15 @@ import sqlalchemy as sa
 from cxr_pacs.gateway.messages import AVAILABILITY, STEP
 from cxr_pacs.gateway.tables import announced, message
 from cxr_pacs.worklist.performed import StepProgress, step_uids_of_study, steps_of_study
+from cxr_pacs.worklist.wrong_entry import steps_of_wrong_entry
 
 __all__ = ["MessageStanding", "availability_story", "message_standings", "step_story", "untold"]
 
 _WHAT = {STEP: "performed steps", AVAILABILITY: "availability"}
+_OF_WRONG_ENTRY = (
+    ": the wrong worklist entry had been selected, "
+    "so that it may be of another patient, and hastens no report"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +87,15 @@ def untold(connection: sa.Connection, study_id: int, study_uid: str) -> tuple[in
 
 def step_story(connection: sa.Connection, study_uid: str) -> Iterator[tuple[float | None, str]]:
     """Tell of the performed procedure steps of a study, and whom they were sent on to."""
+    wrong = steps_of_wrong_entry(connection, study_uid)
     for step in steps_of_study(connection, study_uid):
         what = f"Performed procedure step {step.sop_instance_uid}"
         yield step.created_at, f"{what} was begun by {step.source}."
         if step.state is not StepProgress.IN_PROGRESS:
             count = len(step.instances)
             instances = "1 instance" if count == 1 else f"{count} instances"
-            yield step.changed_at, f"{what} {step.state.value.lower()} with {instances}."
+            caution = _OF_WRONG_ENTRY if step.sop_instance_uid in wrong else ""
+            yield step.changed_at, f"{what} {step.state.value.lower()} with {instances}{caution}."
         query = sa.select(message).where(message.c.kind == STEP, message.c.line == step.sop_instance_uid)
         for row in connection.execute(query.order_by(message.c.id)):
             operation = "N-SET" if row.operation else "N-CREATE"

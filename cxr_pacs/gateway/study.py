@@ -7,8 +7,9 @@
     longest    at the latest so long after the first image that no report says
     ended      at once, when its performed procedure steps have ended and all that they name has come
 
-A release is known to the ledger; where a crash lost one, the quiet period decides. Where the clock was set
-back, that begins anew.
+A step that was discontinued since the wrong worklist entry had been selected hastens nothing: its images may
+be of another patient. A release is known to the ledger; where a crash lost one, the quiet period decides.
+Where the clock was set back, that begins anew.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from cxr_pacs.gateway.rerun import lock_study
 from cxr_pacs.gateway.tables import instance, released, rerun, study
 from cxr_pacs.settings import Settings, StudySettings
 from cxr_pacs.worklist.performed import PerformedStep, StepProgress, steps_of_study
+from cxr_pacs.worklist.wrong_entry import steps_of_wrong_entry
 
 __all__ = ["OpenStudy", "due_at", "hasten_ended", "hasten_reports", "resettle_reports", "until_due"]
 
@@ -170,11 +172,17 @@ def _open_study(connection: sa.Connection, study_id: int, sop_classes: Collectio
         released=newest.at,
         undecided=any(row.decision is None for row in rows),
         ended=_ended(
-            steps_of_study(connection, of_it.study_instance_uid),
+            _telling_steps(connection, of_it.study_instance_uid),
             {row.sop_instance_uid for row in rows},
             sop_classes,
         ),
     )
+
+
+def _telling_steps(connection: sa.Connection, study_instance_uid: str) -> list[PerformedStep]:
+    wrong = steps_of_wrong_entry(connection, study_instance_uid)
+    steps = steps_of_study(connection, study_instance_uid)
+    return [step for step in steps if step.sop_instance_uid not in wrong]
 
 
 def _ended(steps: Sequence[PerformedStep], came: Collection[str], sop_classes: Collection[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from itertools import count
 
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from peers import eventually, free_port, send
 from performed_steps import completion, creation, scheduled, series
+from pydicom import Dataset
 from pynetdicom import build_context
 from pynetdicom.sop_class import ModalityPerformedProcedureStep
 from radiographs import make_radiograph, synthetic_chest
+from test_rerun import told
 from worklist_items import worklist_dataset
 
 from cxr_pacs.dimse import Listener, LocalEntity, Peer, create_step, set_step
@@ -43,6 +46,12 @@ def patient(make_settings, archive):
     """Settings with a quiet period that no test waits for, nor the end of an association."""
     study = StudySettings(quiet_period=QUIET, after_release=QUIET, longest_wait=2 * QUIET)
     return make_settings(archive).model_copy(update={"study": study, "mpps": MppsSettings(serve=True)})
+
+
+def reason(code):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "DCM", "Reason"
+    return item
 
 
 def begin(gateway, uid, study):
@@ -106,12 +115,42 @@ def test_two_steps_of_a_study(archive, patient, serving):
     assert modalities(archive) == ["OT", "OT", "SR"]
 
 
+def test_images_of_a_wrong_entry_are_not_reported_sooner(archive, patient, serving):
+    images = films(1)
+    study = images[0].StudyInstanceUID
+    with serving(patient) as gateway:
+        begin(gateway, "1.2.50", study)
+        assert send(images, gateway.port) == [0]
+        eventually(lambda: decisions(patient) == ["accept"])
+        end(
+            gateway,
+            "1.2.50",
+            images,
+            status="DISCONTINUED",
+            PerformedProcedureStepDiscontinuationReasonCodeSequence=[reason("110514")],
+        )
+        assert (
+            "Performed procedure step 1.2.50 discontinued with 1 instance: the wrong worklist entry had been "
+            "selected, so that it may be of another patient, and hastens no report."
+        ) in told(patient, study)
+        ledger = open_ledger(patient.database_url)
+        with ledger.begin() as connection:
+            assert until_due(connection, 1, patient, time.time()) > QUIET / 2
+        ledger.engine.dispose()
+    assert archive.instances == ()
+
+
+WRONG_ENTRY = "DISCONTINUED, 110514"
+
+
 @pytest.mark.parametrize(
     ("states", "named", "came", "at_once"),
     [
         (["COMPLETED"], ["1.1", "1.2"], ["1.1", "1.2"], True),
         (["DISCONTINUED", "COMPLETED"], ["1.1", "1.2"], ["1.1", "1.2"], True),
         (["COMPLETED", "IN PROGRESS"], ["1.1", "1.2"], ["1.1", "1.2"], False),
+        ([WRONG_ENTRY], ["1.1", "1.2"], ["1.1", "1.2"], False),
+        ([WRONG_ENTRY, "COMPLETED"], ["1.1", "1.2"], ["1.1", "1.2"], True),  # the other one speaks of them
         ([], ["1.1"], ["1.1"], False),
         (["COMPLETED"], ["1.1", "1.2"], ["1.1"], False),  # one is lost
         (["COMPLETED"], ["1.1"], ["1.1", "1.2"], False),  # of one nobody speaks
@@ -136,7 +175,11 @@ def test_the_steps_say_when_a_study_is_complete(tmp_path, states, named, came, a
             ledger.decide(connection, row, decision="accept", rung="r", reason="r")
         for number, state in enumerate(states):
             # The dose report is of a class that is not received here.
-            step = creation(scheduled("1.9"), PerformedProcedureStepStatus=state)
+            status = "DISCONTINUED" if state == WRONG_ENTRY else state
+            step = creation(scheduled("1.9"), PerformedProcedureStepStatus=status)
+            step.PerformedProcedureStepDiscontinuationReasonCodeSequence = [
+                reason("110514" if state == WRONG_ENTRY else "110513")
+            ]
             step.PerformedSeriesSequence = [series(named, other=["1.77"])]
             add_step(connection, f"1.5.{number}", step, source="CR1", now=100.0)
         due = until_due(connection, 1, settings, 101.0)

@@ -29,9 +29,11 @@ def paragraphs(settings: Settings) -> Iterator[str]:
     compared = ", ".join(map(dictionary_description, COMPARED))
     yield (
         "An image that would be read is looked up by Accession Number, else by Scheduled Procedure Step ID, "
-        "else by Study Instance UID. It is held where it and its order have different values of one of "
+        "else by Study Instance UID; an order with another Accession Number and another Study Instance UID "
+        "is not its own. It is held where it and its order have different values of one of "
         f"these: {compared}; names by components, without regard to case and accents. What is empty on "
-        "either side says nothing. Where they agree, Referenced Request Sequence of structured documents has "
+        "either side says nothing. It is held, too, where every order of the Accession Number at its root is "
+        "of another patient. Where they agree, Referenced Request Sequence of structured documents has "
         "the order's values for what the image leaves empty."
     )
 
