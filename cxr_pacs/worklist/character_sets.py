@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
-from pydicom.charset import decode_bytes, encode_string, python_encoding
+from pydicom.charset import decode_bytes, default_encoding, encode_string, python_encoding
 from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS, PersonName
 
 from cxr_pacs.worklist.elements import TEXT_OF_ANY_LANGUAGE, Elements, vr_of
@@ -16,6 +16,7 @@ __all__ = ["CharacterSets", "UnknownCharacterSet", "in_a_set_of"]
 
 _TAG: Final = 0x00080005
 _ESCAPE: Final = b"\x1b"
+_UNDECODED: Final = frozenset("\x1b\N{REPLACEMENT CHARACTER}")
 _ONE_VALUE: Final = frozenset({"LT", "ST", "UT"})
 _NOT_MULTIPLE: Final = frozenset({"ISO_IR 192", "GB18030", "GBK"})
 
@@ -54,11 +55,12 @@ class CharacterSets:
         """
         if vr not in TEXT_OF_ANY_LANGUAGE:
             return value.decode("iso8859-1")
-        encodings = self._encodings
-        if _ESCAPE not in value:
-            return value.decode(encodings[0])
-        delimiters = (PN_DELIMS | set(b"=")) if vr == "PN" else TEXT_VR_DELIMS
-        return decode_bytes(value, encodings, delimiters | set(b"\\"))
+        return _decoded(value, self._encodings, vr)
+
+    @property
+    def _encodings_of_answers(self) -> list[str]:
+        # The library reads and writes the default repertoire as Latin-1; it has 7 bits (PS3.5 6.1.1).
+        return ["ascii" if encoding == default_encoding else encoding for encoding in self._encodings]
 
     def encode(self, text: str, vr: str) -> bytes | None:
         """Encode a whole value; None where these sets do not hold it."""
@@ -67,7 +69,8 @@ class CharacterSets:
         if not self.terms:
             return None
         encodings = self._encodings
-        if not all(any(_holds(one, character) for one in encodings) for character in text):
+        strict = self._encodings_of_answers
+        if not all(any(_holds(one, character) for one in strict) for character in text):
             return None
         values = [text] if vr in _ONE_VALUE else text.split("\\")
         if vr == "PN":
@@ -75,7 +78,7 @@ class CharacterSets:
         else:
             encoded = b"\\".join(encode_string(value, encodings) for value in values)
         try:
-            again = unicodedata.normalize("NFC", self.decode(encoded, vr))
+            again = unicodedata.normalize("NFC", _decoded(encoded, strict, vr))
         except UnicodeError:
             return None
         return encoded if again == text else None
@@ -136,6 +139,17 @@ def _is_text(tag: int) -> bool:
 
 def _padded(encoded: bytes) -> bytes:
     return encoded + b" " * (len(encoded) % 2)
+
+
+def _decoded(value: bytes, encodings: list[str], vr: str) -> str:
+    if _ESCAPE not in value:
+        return value.decode(encodings[0])
+    delimiters = (PN_DELIMS | set(b"=")) if vr == "PN" else TEXT_VR_DELIMS
+    text = decode_bytes(value, encodings, delimiters | set(b"\\"))
+    # What it cannot decode the library leaves, or replaces.
+    if not _UNDECODED.isdisjoint(text):
+        raise UnicodeError("an escape sequence of another character set, or bytes that are not of it")
+    return text
 
 
 def _holds(encoding: str, character: str) -> bool:

@@ -83,6 +83,8 @@ class Query:
         if STEPS not in identifier:
             raise _refused(STEPS, "is missing: a worklist is asked for by one item of it")
         keys = reader.keys(identifier, SUPPORTED)
+        for key in keys:
+            _check_order(key)
         return cls(keys=keys, all_supported=not reader.unsupported, character_sets=sets)
 
     def matches(self, item: Elements) -> bool:

@@ -246,6 +246,7 @@ BAD = {
         0xA900,
         "StartDate",
     ),
+    "birth dates backwards": (asking(PatientBirthDate="20260102-20260101"), 0xA900, "PatientBirthDate"),
     "no such day": (asking({"ScheduledProcedureStepStartDate": "20260231"}), 0xA900, "StartDate"),
     "no such time": (asking({"ScheduledProcedureStepStartTime": "2561"}), 0xA900, "StartTime"),
 }
