@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from cxr_pacs.errors import RefusedItem, RefusedMessage, kind_and_place
 from cxr_pacs.hl7v2 import Header, Message, Order, acknowledge, orders_of
+from cxr_pacs.hl7v2.message import with_segment_ends
 from cxr_pacs.ordering import Hl7Settings
 from cxr_pacs.worklist import FINAL_STATES, StepState, StoredItem, Worklist, WorklistItem
 from cxr_pacs.worklist.assembling import assembled, study_instance_uid
@@ -58,6 +59,7 @@ class OrderIntake:
         refused : RefusedMessage or None
             Why there is only the beginning of one.
         """
+        content = with_segment_ends(content)
         header = Header.of(content)
         try:
             if refused is not None:
@@ -80,6 +82,7 @@ class OrderIntake:
         message = Message.parse(content, self.settings.character_set)
         _check_kind(message.header)
         orders = orders_of(message, self.settings.all_fields)
+        self._check_distinct(orders)
         sender = "\\".join(message.header[number] for number in (3, 4, 10))
         with self.worklist.begin() as connection:
             known = take_message(connection, sender, content.partition(b"\r")[2], self.clock())
@@ -92,8 +95,10 @@ class OrderIntake:
 
     def _apply(self, connection: sa.Connection, order: Order) -> str:
         settings = self.settings
-        if order.control in (*settings.new, *settings.changed):
-            put = self.worklist.put(connection, [self._item(order)], ORIGIN, self.clock())
+        if self._puts(order):
+            found = self._item(order)
+            self._check_patient(connection, found, order)
+            put = self.worklist.put(connection, [found], ORIGIN, self.clock())
             return "new" if put.added else "changed" if put.changed else "as before"
         if order.control in settings.cancelled:
             return self._cancel(connection, order)
@@ -108,13 +113,40 @@ class OrderIntake:
             place=f"{order.orc}^1",
         )
 
+    def _puts(self, order: Order) -> bool:
+        return order.control in (*self.settings.new, *self.settings.changed)
+
+    def _check_distinct(self, orders: Iterable[Order]) -> None:
+        seen: set[tuple[str, ...]] = set()
+        for order in filter(self._puts, orders):
+            identified = tuple(order.values.get(keyword, "") for keyword in _OF_KEY)
+            if identified in seen:
+                place = order.places.get("ScheduledProcedureStepID", "")
+                said = f"{_field(place)}: the message has this order and step twice: give one another step ID"
+                raise RefusedMessage(said, answer="AE", code=205, place=place)
+            seen.add(identified)
+
+    def _check_patient(self, connection: sa.Connection, found: WorklistItem, order: Order) -> None:
+        """Refuse to give a patient's order to another one; where it is right, it is cancelled before."""
+        known = self.worklist.of_order(connection, accession_number=found.text("AccessionNumber"))
+        for one in known:
+            if one.item.key == found.key and one.state is not StepState.CANCELLED:
+                for keyword in ("PatientID", "IssuerOfPatientID"):
+                    before, now = one.item.text(keyword), found.text(keyword)
+                    if before and now and before != now:
+                        raise _of_another_patient(order)
+
     def _item(self, order: Order) -> WorklistItem:
         values = dict(order.values)
+        if not values.get("AccessionNumber"):
+            # Other numbers are drawn anew for each patient, or by each sender.
+            place = order.places.get("AccessionNumber", "")
+            said = f"{_field(place)}: there is no accession number"
+            raise RefusedMessage(said, answer="AE", code=101, place=place)
         if not values.get("ScheduledStationAETitle"):
             values["ScheduledStationAETitle"] = self.settings.station_of.get(values.get("Modality", ""), "")
         if not values.get("StudyInstanceUID"):
-            identified = (values.get(keyword, "") for keyword in ("AccessionNumber", "RequestedProcedureID"))
-            values["StudyInstanceUID"] = study_instance_uid(self.namespace, *identified)
+            values["StudyInstanceUID"] = study_instance_uid(self.namespace, values)
         try:
             return WorklistItem.of(assembled(values))
         except RefusedItem as error:
@@ -166,18 +198,12 @@ class OrderIntake:
             said = f"{_field(place)}: no such order is known"
             raise RefusedMessage(said, answer="AE", code=204, place=place)
         if not all(_agrees(one.item, values, ("PatientID",)) for one in found):
-            place = order.places.get("PatientID", "")
-            said = f"{_field(place)}: the order is of another patient"
-            raise RefusedMessage(said, answer="AE", code=204, place=place)
+            raise _of_another_patient(order)
         return found
 
 
-_IDENTIFYING: Final = (
-    "AccessionNumber",
-    "RequestedProcedureID",
-    "ScheduledProcedureStepID",
-    "StudyInstanceUID",
-)
+_OF_KEY: Final = ("AccessionNumber", "RequestedProcedureID", "ScheduledProcedureStepID")
+_IDENTIFYING: Final = (*_OF_KEY, "StudyInstanceUID")
 
 
 def _agrees(item: WorklistItem, values: Mapping[str, str], keywords: Iterable[str]) -> bool:
@@ -204,6 +230,12 @@ def _of_item(error: RefusedItem, order: Order) -> RefusedMessage:
     place = order.places.get(error.attribute) or order.places.get(keyword, "")
     code = 102 if order.values.get(error.attribute) else 101
     return RefusedMessage(f"{_field(place)}: {error}", answer="AE", code=code, place=place)
+
+
+def _of_another_patient(order: Order) -> RefusedMessage:
+    place = order.places.get("PatientID", "")
+    said = f"{_field(place)}: the order is of another patient"
+    return RefusedMessage(said, answer="AE", code=204, place=place)
 
 
 def _locked(order: Order, state: StepState) -> RefusedMessage:

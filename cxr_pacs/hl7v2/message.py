@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 from cxr_pacs.errors import ConfigurationError, RefusedMessage
 from cxr_pacs.hl7v2.character_sets import codec
 
-__all__ = ["Header", "Location", "Message", "Segment", "require_package"]
+__all__ = ["Header", "Location", "Message", "Segment", "require_package", "with_segment_ends"]
 
 _START: Final = re.compile(r"MSH([^\w\s])((?!\1)[^\w\s]{4,5})\1")
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9]{2}")
@@ -36,6 +36,11 @@ def require_package() -> ModuleType:
         raise ConfigurationError(
             "hl7.port: orders by HL7 need the package hl7: pip install 'cxr-pacs[hl7]', or set the port to 0"
         ) from error
+
+
+def with_segment_ends(content: bytes) -> bytes:
+    """End segments as HL7 does, by a carriage return: some senders end them as lines of a file."""
+    return re.sub(rb"[\r\n]+", b"\r", content).strip(b"\r")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +164,7 @@ class Message:
         RefusedMessage
             It does not begin with MSH, or is not in its character set.
         """
+        content = with_segment_ends(content)
         header = Header.of(content)
         if not header.fields:
             raise RefusedMessage(
@@ -178,8 +184,6 @@ class Message:
             raise RefusedMessage(
                 "MSH-18: the message is not in its character set", answer="AR", code=102, place="MSH^1^18"
             ) from None
-        # Some senders end segments as lines of a file.
-        text = re.sub(r"[\r\n]+", "\r", text).strip("\r")
         escapes = _Escapes(delimiters=header.delimiters, encoding=encoding)
         segments: list[Segment] = []
         counts: dict[str, int] = {}

@@ -63,7 +63,10 @@ DEFAULT_FIELDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 # HL7 tables 0001 and 0485 (TF-2x, table B-1, note 1); what is not here is unknown, or no priority.
 _SEXES: Final = {"F": "F", "M": "M", "O": "O", "A": "O"}
 _PRIORITIES: Final = {"S": "STAT", "A": "HIGH", "R": "ROUTINE", "P": "HIGH", "C": "HIGH", "T": "MEDIUM"}
+_NO_TIMESTAMP: Final = "it is not a time stamp YYYYMMDD[HHMM[SS]] (data type TS)"
 _TIMESTAMP: Final = re.compile(r"(\d{8})(\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?)?([+-]\d{4})?")
+# A year or a month alone, as of a birth that nobody knows better; DICOM has no such date.
+_PART_OF_DATE: Final = re.compile(r"\d{4}(\d{2})?([+-]\d{4})?")
 _MEANINGS: Final = ("CodeValue", "CodeMeaning", "CodingSchemeDesignator")
 _OF_MANY_LINES: Final = frozenset({"LT", "ST", "UT"})
 # Characters (PS3.5 6.2) of what only describes, and is cut rather than refused.
@@ -222,25 +225,28 @@ def _start(text: str) -> dict[str, str]:
         return {}
     date, time, zone = _timestamp(text)
     if zone and time:
-        moment = datetime.strptime(f"{date}{time[:6].ljust(6, '0')}{zone}", "%Y%m%d%H%M%S%z").astimezone()
+        whole = f"{date}{time[:6].ljust(6, '0')}{zone}"
+        try:
+            moment = datetime.strptime(whole, "%Y%m%d%H%M%S%z").astimezone()
+        except (ValueError, OverflowError):
+            raise ValueError(_NO_TIMESTAMP) from None
         date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
     return {"ScheduledProcedureStepStartDate": date, "ScheduledProcedureStepStartTime": time or "000000"}
 
 
 def _timestamp(text: str) -> tuple[str, str, str]:
-    wrong = "it is not a time stamp YYYYMMDD[HHMM[SS]] (data type TS)"
     if not (found := _TIMESTAMP.fullmatch(text)):
-        raise ValueError(wrong)
+        raise ValueError(_NO_TIMESTAMP)
     date, time, zone = found.groups(default="")
     try:
         datetime.strptime(date + time[:6].ljust(6, "0"), "%Y%m%d%H%M%S")  # noqa: DTZ007  only tried
     except ValueError:
-        raise ValueError(wrong) from None
+        raise ValueError(_NO_TIMESTAMP) from None
     return date, time, zone
 
 
 def _date(text: str) -> str:
-    return _timestamp(text)[0] if text else ""
+    return "" if not text or _PART_OF_DATE.fullmatch(text) else _timestamp(text)[0]
 
 
 _CONVERTED: Final[Mapping[str, Callable[[str], str]]] = {

@@ -109,9 +109,22 @@ def _vr(keyword: str, path: str) -> str:
     return dictionary_VR(keyword)
 
 
-def study_instance_uid(namespace: uuid.UUID, accession_number: str, requested_procedure_id: str) -> str:
-    """Derive the Study Instance UID of a requested procedure: the same order of a site gets the same."""
-    name = f"study\\{accession_number}\\{requested_procedure_id}"
+def study_instance_uid(namespace: uuid.UUID, values: Mapping[str, str]) -> str:
+    """
+    Derive the Study Instance UID of a requested procedure: the same order of a site gets the same.
+
+    Parameters
+    ----------
+    namespace : uuid.UUID
+        Of the site.
+    values : mapping of str to str
+        Attributes by keyword: accession number and Requested Procedure ID; where there is no accession
+        number, which alone is unique for all patients, Patient ID and its issuer, too.
+    """
+    keywords = ["AccessionNumber", "RequestedProcedureID"]
+    if not values.get("AccessionNumber", "").strip():
+        keywords += ["PatientID", "IssuerOfPatientID"]
+    name = "\\".join(["study", *(values.get(keyword, "").strip() for keyword in keywords)])
     return f"{_UUID_ROOT}{uuid.uuid5(namespace, name).int}"
 
 
@@ -126,6 +139,5 @@ def with_identifiers(values: Mapping[str, str], namespace: uuid.UUID) -> dict[st
     accession_number = given.get("AccessionNumber", "").strip()
     for keyword in ("RequestedProcedureID", "ScheduledProcedureStepID"):
         given.setdefault(keyword, accession_number)
-    identified = given["RequestedProcedureID"].strip()
-    given.setdefault("StudyInstanceUID", study_instance_uid(namespace, accession_number, identified))
+    given.setdefault("StudyInstanceUID", study_instance_uid(namespace, given))
     return given

@@ -106,12 +106,20 @@ def test_a_repeated_message_changes_nothing(intake):
     assert set(_states(intake)) == {"S1"}
 
 
+def _obr_of(message):
+    return message[message.index(b"OBR|") :]
+
+
 @pytest.mark.parametrize(
     ("content", "answer", "error"),
     [
         (orm("9", control="CA"), "AE", "OBR^1^18^204&Unknown key identifier&HL70357"),
         (orm("9", control="QQ"), "AE", "ORC^1^1^103&Table value not found&HL70357"),
-        (orm("9").replace(b"|A1|R1|S1|", b"||||"), "AE", "OBR^1^19^101&Required field missing&HL70357"),
+        (orm("9").replace(b"|A1|R1|S1|", b"|A1|||"), "AE", "OBR^1^19^101&Required field missing&HL70357"),
+        (orm("9").replace(b"|A1|R1|", b"||R1|"), "AE", "OBR^1^18^101&Required field missing&HL70357"),
+        (orm("9", start="99991231235959-1200"), "AE", "ORC^1^7^102&Data type error&HL70357"),
+        (orm("9", start="20261124093000+9960"), "AE", "ORC^1^7^102&Data type error&HL70357"),
+        (orm("9") + _obr_of(orm("9")), "AE", "OBR^2^20^205&Duplicate key identifier&HL70357"),
         (orm("9").replace(b"|P1^", b"|^"), "AE", "PID^1^3^101&Required field missing&HL70357"),
         (orm("9").replace(b"|DX|", b"|dx|"), "AE", "OBR^1^24^102&Data type error&HL70357"),
         (orm("9", study="1.2.x"), "AE", "ZDS^1^1^102&Data type error&HL70357"),
@@ -131,6 +139,7 @@ def test_what_is_not_taken_is_named_and_changes_nothing(intake, caplog, content,
     said = f"{told}{caplog.text}"
     assert "Doe" not in said
     assert "A1" not in said
+    assert "+9960" not in said
     # The same message is taken once what was wrong is mended elsewhere: nothing is remembered of it.
     assert _answer(intake, orm("9"))["MSA"][1] == "AA"
 
@@ -157,6 +166,29 @@ def test_an_order_of_another_patient_is_not_cancelled(intake):
     told = _answer(intake, orm("2", control="CA").replace(b"|P1^", b"|P2^"))
     assert told["ERR"] == ["ERR", "PID^1^3^204&Unknown key identifier&HL70357"]
     assert _states(intake) == {"S1": StepState.SCHEDULED}
+
+
+def test_an_order_goes_to_another_patient_only_after_it_was_cancelled(intake):
+    intake.answer(orm("1"))
+    moved = orm("2", control="XO", name="Roe^Eva").replace(b"|P1^", b"|P2^")
+    elsewhere = orm("3").replace(b"^HOSPITAL^PI|", b"^CLINIC^PI|")
+    for message in (moved, elsewhere):
+        told = _answer(intake, message)
+        assert told["ERR"] == ["ERR", "PID^1^3^204&Unknown key identifier&HL70357"]
+    assert _stored(intake)["S1"].item.text("PatientName") == "Doe^Jane"
+    intake.answer(orm("4", control="CA"))
+    assert _answer(intake, moved)["MSA"][1] == "AA"
+    assert _stored(intake)["S1"].item.text("PatientID") == "P2"
+
+
+def test_a_message_whose_segments_end_as_lines_is_told_from_another(intake):
+    first, second = (orm("1", order=order).replace(b"\r", b"\n") for order in "12")
+    told = intake.answer(first)
+    assert answered(told)["MSA"] == ["MSA", "AA", "1"]
+    assert b"\n" not in told
+    assert _answer(intake, second)["MSA"][1] == "AE"
+    assert _answer(intake, orm("1"))["MSA"][1] == "AA"
+    assert set(_states(intake)) == {"S1"}
 
 
 def test_of_several_orders_in_a_message_all_are_taken_or_none(intake):

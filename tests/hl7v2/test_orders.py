@@ -168,6 +168,13 @@ def test_a_start_has_a_zone_or_no_time():
     assert len(order.values["ScheduledProcedureStepStartTime"]) == 6
 
 
+@pytest.mark.parametrize("known", [b"1960", b"196001", b"1960+0100"])
+def test_of_a_birth_date_a_part_is_none(known):
+    (order,) = _orders(orm("1").replace(b"|19600131|", b"|" + known + b"|"))
+    assert "PatientBirthDate" not in order.values
+    assert order.values["PatientSex"] == "F"
+
+
 def test_the_settings_say_where_an_attribute_is():
     settings = parse_settings('[hl7]\nfields = { AccessionNumber = ["ORC-3.1"] }\n', "site.toml").hl7
     (order,) = _orders(orm("1"), **settings.fields)

@@ -37,6 +37,16 @@ def test_a_table_is_read(tmp_path, separator):
     assert read.items == _read(tmp_path, "orders.csv", text).items
 
 
+def test_without_an_accession_number_each_patient_has_a_study(tmp_path):
+    header = f"RequestedProcedureID;ScheduledProcedureStepID;IssuerOfPatientID;{_HEADER}"
+    rows = [f"1;{step};{issuer};;{who}{_ROW[5:]}" for step, issuer, who in [(1, "", "P1"), (2, "", "P2")]]
+    rows += [f"1;3;CLINIC;;P1{_ROW[5:]}", f"1;4;;;P1{_ROW[5:]}"]
+    read = _read(tmp_path, "orders.csv", "\n".join([header, *rows]))
+    first, *others, same = (item.text("StudyInstanceUID") for item in read.items)
+    assert len({first, *others}) == 3
+    assert same == first
+
+
 def test_every_fault_of_a_table_is_told_by_line_and_column_and_nothing_is_taken(tmp_path):
     rows = [_ROW, _ROW.replace(";F;", ";female;"), _ROW.replace("20261124", "24.11."), "A1;P1", _ROW]
     read = _read(tmp_path, "orders.csv", "\n".join([_HEADER, *rows]))
