@@ -38,6 +38,7 @@ __all__ = [
     "add_step",
     "forget_steps",
     "keep_operation",
+    "lock_step",
     "operations",
     "replace_step",
     "step_of",
@@ -100,9 +101,14 @@ def add_step(
     return step_id
 
 
+def lock_step(connection: sa.Connection, sop_instance_uid: str) -> None:
+    """Let no other transaction change a step, or whom it is sent on to, until this one ends."""
+    one_at_a_time(connection, f"performed step {sop_instance_uid}")
+
+
 def step_of(connection: sa.Connection, sop_instance_uid: str) -> tuple[int, Dataset] | None:
     """Give id and attributes of a step, and let no other transaction change it until this one ends."""
-    one_at_a_time(connection, f"performed step {sop_instance_uid}")
+    lock_step(connection, sop_instance_uid)
     query = sa.select(performed_step).where(performed_step.c.sop_instance_uid == sop_instance_uid)
     row = connection.execute(query).first()
     return None if row is None else (row.id, _decoded(row.dataset))
@@ -226,7 +232,9 @@ def _settle(connection: sa.Connection, item_ids: Iterable[int], now: float) -> N
     for item_id in item_ids:
         of_it = item.c.id == item_id
         # Held, or two steps that end at once do not see each other.
-        was = connection.execute(sa.select(item.c.state).where(of_it).with_for_update()).scalar_one()
+        # Not the key: `performed_item` of another step may name it meanwhile, and then wait here in turn.
+        locked = sa.select(item.c.state).where(of_it).with_for_update(key_share=True)
+        was = connection.execute(locked).scalar_one()
         query = (
             sa.select(performed_step.c.state)
             .join(performed_item, performed_item.c.step_id == performed_step.c.id)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
+from threading import Barrier
 
 import pytest
 import sqlalchemy as sa
@@ -27,7 +29,7 @@ from cxr_pacs.gateway.performed_steps import step_service
 from cxr_pacs.gateway.study import until_due
 from cxr_pacs.gateway.tables import instance
 from cxr_pacs.settings import MppsSettings, Settings, StudySettings
-from cxr_pacs.worklist import StepState, WorklistItem, open_worklist
+from cxr_pacs.worklist import StepState, WorklistItem, open_worklist, performed
 from cxr_pacs.worklist.performed import add_step, forget_steps, steps_of_study
 
 DEADLINE = 30.0
@@ -356,6 +358,30 @@ def test_which_item_a_step_is_of(tmp_path):
                 for one in worklist.of_order(connection, accession_number="A1")
             }
         assert states == {"R1": "SCHEDULED", "R2": "STARTED", "R3": "CANCELLED"}
+
+
+def test_two_steps_of_an_item_begin_at_once(postgres_server, monkeypatch):
+    worklist = open_worklist(postgres_server.new_database())
+    put(worklist, WorklistItem.of(worklist_dataset("A1")))
+    both, settle = Barrier(2, timeout=DEADLINE), performed._settle
+
+    def together(*arguments):
+        both.wait()
+        settle(*arguments)
+
+    monkeypatch.setattr(performed, "_settle", together)
+    with worklist.begin() as connection:
+        study = worklist.of_order(connection, accession_number="A1")[0].item.text("StudyInstanceUID")
+
+    def begin_step(uid):
+        step = creation(scheduled(study, accession="A1", step_id="SA1"))
+        with worklist.begin() as connection:
+            return add_step(connection, uid, step, source="CR1", now=1.0)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert None not in list(pool.map(begin_step, ["1.2.50", "1.2.51"]))
+    assert state_of(worklist, "A1") == "STARTED"
+    worklist.engine.dispose()
 
 
 def test_old_steps_are_forgotten(tmp_path):
