@@ -20,8 +20,11 @@ from cxr_pacs.gateway.dismissal import (
     report_the_others,
 )
 from cxr_pacs.gateway.history import study_history
+from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.looking import looking
+from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.settings import Settings, load_settings
+from cxr_pacs.worklist.performed import lock_step
 
 __all__ = ["configure", "run"]
 
@@ -53,25 +56,26 @@ def run(options: argparse.Namespace) -> int:
     """
     settings = load_settings(options.config) if options.config else Settings()
     try:
-        with looking(settings) as ledger, ledger.begin() as connection:
-            if options.uid is not None:
-                study_history(connection, options.uid)  # says so where nothing of it was received
-            parked = owed.parked(connection, options.destination, options.uid)
-            instances = held(connection, options.uid) if options.destination is None else ()
-            uncommitted = failed_commitments(connection, options.destination, options.uid)
-            untold = messages.parked(connection, options.destination, options.uid)
-            _list(parked, instances, uncommitted, untold)
+        with looking(settings) as ledger:
+            with ledger.begin() as connection:
+                if options.uid is not None:
+                    study_history(connection, options.uid)  # says so where nothing of it was received
+                parked = owed.parked(connection, options.destination, options.uid)
+                instances = held(connection, options.uid) if options.destination is None else ()
+                uncommitted = failed_commitments(connection, options.destination, options.uid)
+                untold = messages.parked(connection, options.destination, options.uid)
+                _list(parked, instances, uncommitted, untold)
+                if options.yes:
+                    now = time.time()
+                    for row in parked:
+                        owed.dismiss(connection, row.work, row.id, now)
+                    for one in instances:
+                        dismiss_held(connection, one, now)
+                    report_the_others(connection, instances)
+                    for failed in uncommitted:
+                        dismiss_commitment(connection, failed, now)
             if options.yes:
-                now = time.time()
-                for told in untold:
-                    messages.dismiss(connection, told, now)
-                for row in parked:
-                    owed.dismiss(connection, row.work, row.id, now)
-                for one in instances:
-                    dismiss_held(connection, one, now)
-                report_the_others(connection, instances)
-                for failed in uncommitted:
-                    dismiss_commitment(connection, failed, now)
+                _dismiss_messages(ledger, untold)
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
@@ -83,6 +87,23 @@ def run(options: argparse.Namespace) -> int:
         what = f"{len(untold)} parked message(s), {what}"
     print(f"{what} were dismissed" if options.yes else f"{what} would be dismissed with --yes")
     return DONE
+
+
+def _dismiss_messages(ledger: Ledger, untold: Sequence[messages.Message]) -> None:
+    """Dismiss each, and have what is next in its line sent, each in one transaction."""
+    queue = Queue(ledger.engine)
+    try:
+        for told in untold:
+            with ledger.begin() as connection:
+                lock_step(connection, told.line)  # an operation on it may be owed at this moment
+                if not messages.dismiss(connection, told, time.time()):
+                    continue
+                following = messages.head(connection, told.peer, told.line)
+                if following is not None and following.state == "waiting":
+                    attempt = queue.attempts(messages.TELL, following.id) + 1
+                    queue.enqueue(connection, messages.TELL, following.id, attempt, partition=told.peer)
+    finally:
+        queue.close()
 
 
 def _list(
@@ -102,5 +123,6 @@ def _list(
         print(f"not committed by {failed.destination}: {what}")
         print(f"    {failed.reason}")
     for told in untold:
-        print(f"parked for {told.peer}: {told.what}")
+        behind = ", and what waits behind it" if told.begins else ""
+        print(f"parked for {told.peer}: {told.what}{behind}")
         print(f"    {told.reason}")

@@ -23,11 +23,12 @@ __all__ = [
     "Message",
     "add",
     "begin",
+    "beginning",
     "dismiss",
     "finish",
     "get",
     "head",
-    "latest",
+    "not_taken",
     "parked",
     "postpone",
     "sleeping",
@@ -59,6 +60,11 @@ class Message:
     attempts: int
     created_at: float
     reason: str | None
+
+    @property
+    def begins(self) -> bool:
+        """Whether it is an N-CREATE, without which the peer can take no other of its line."""
+        return self.operation == 0
 
     @property
     def what(self) -> str:
@@ -105,10 +111,10 @@ def head(connection: sa.Connection, peer: str, line: str) -> Message | None:
     return None if row is None else _message(row)
 
 
-def latest(connection: sa.Connection, peer: str, line: str) -> Message | None:
-    """Give the newest message of a line, whatever became of it."""
-    query = _messages().where(message.c.peer == peer, message.c.line == line)
-    row = connection.execute(query.order_by(message.c.id.desc()).limit(1)).first()
+def beginning(connection: sa.Connection, peer: str, line: str) -> Message | None:
+    """Give the N-CREATE of a line, whatever became of it; None where the peer is not to be told of it."""
+    query = _messages().where(message.c.peer == peer, message.c.line == line, message.c.operation == 0)
+    row = connection.execute(query).first()
     return None if row is None else _message(row)
 
 
@@ -141,6 +147,11 @@ def parked(connection: sa.Connection, peer: str | None, study_uid: str | None) -
     return tuple(map(_message, connection.execute(query.order_by(message.c.id))))
 
 
+def not_taken(connection: sa.Connection, before: Message) -> None:
+    """Record that the peer did not take what was sent since a message was as `before`."""
+    _update(connection, before.id, "waiting", tried=before.tried)
+
+
 def finish(connection: sa.Connection, row_id: int, *, state: str, now: float, reason: str | None) -> None:
     """Close a message as ``delivered`` or ``parked``."""
     attempts = message.c.attempts + 1
@@ -154,16 +165,34 @@ def postpone(connection: sa.Connection, row_id: int, *, attempts: int, next_at: 
 
 
 def unpark(connection: sa.Connection, row_id: int, now: float) -> bool:
-    """Owe a parked message anew; False when it is not parked any more."""
-    values = {"state": "waiting", "attempts": 0, "created_at": now, "next_at": now, "finished_at": None}
-    return _update(connection, row_id, "parked", **values)
+    """Owe a parked message anew, and those behind it as if new; False when it is not parked any more."""
+    values = {"state": "waiting", "attempts": 0, "next_at": now, "finished_at": None}
+    if not _update(connection, row_id, "parked", **values):
+        return False
+    _renew(connection, get(connection, row_id), now)
+    return True
 
 
-def dismiss(connection: sa.Connection, one: Message, now: float) -> None:
-    """Let a parked message be, and those that wait behind it: without it the peer cannot take them."""
-    behind = (message.c.peer == one.peer) & (message.c.line == one.line) & (message.c.id >= one.id)
-    statement = sa.update(message).where(behind, message.c.state.in_(_OPEN))
-    connection.execute(statement.values(state="dismissed", finished_at=now))
+def dismiss(connection: sa.Connection, one: Message, now: float) -> bool:
+    """Let a parked message be, and with an N-CREATE those behind it; False when it is not parked any more."""
+    if not _update(connection, one.id, "parked", state="dismissed", finished_at=now):
+        return False
+    if one.begins:
+        statement = sa.update(message).where(_waits_in_line_of(one))
+        connection.execute(statement.values(state="dismissed", finished_at=now))
+    else:
+        _renew(connection, one, now)
+    return True
+
+
+def _renew(connection: sa.Connection, one: Message, now: float) -> None:
+    """Let what waits in the line of a message be given up as late as what is new: it could not be sent."""
+    connection.execute(sa.update(message).where(_waits_in_line_of(one)).values(created_at=now))
+
+
+def _waits_in_line_of(one: Message) -> sa.ColumnElement[bool]:
+    of_line = (message.c.peer == one.peer) & (message.c.line == one.line)
+    return of_line & (message.c.state == "waiting")
 
 
 def _messages() -> sa.Select[Any]:

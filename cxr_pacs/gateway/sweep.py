@@ -21,6 +21,7 @@ from cxr_pacs.gateway import commitment_ledger, messages, owed
 from cxr_pacs.gateway.queue import FATAL_DISPATCHES
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.tables import instance
+from cxr_pacs.gateway.telling import Telling
 
 __all__ = ["Sweep"]
 
@@ -46,6 +47,7 @@ class Sweep:
         self._ledger = site.ledger
         self._queue = site.queue
         self._clock = site.clock
+        self._telling = Telling(site)
         self._executor = executor
         self._at_work = at_work
         self._idle: Collection[str] = ()
@@ -132,6 +134,7 @@ class Sweep:
 
     def _park(self, work: str, connection: sa.Connection, row_id: int, reason: str) -> None:
         owed.finish(connection, work, row_id, state="parked", now=self._clock(), reason=reason)
+        self._telling.owe_availability(connection, owed.get(connection, work, row_id))
 
     def _park_message(self, connection: sa.Connection, row_id: int, reason: str) -> None:
         messages.finish(connection, row_id, state="parked", now=self._clock(), reason=reason)

@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from pydicom import Dataset, dcmread
 
 from cxr_pacs import dimse
-from cxr_pacs.database import one_at_a_time
 from cxr_pacs.dimse.mpps_attributes import NO_LONGER_UPDATED
 from cxr_pacs.dimse.normalized import DUPLICATE_INSTANCE
 from cxr_pacs.errors import CxrPacsError, PermanentError, RefusedOperation, kind_and_place
@@ -29,7 +28,7 @@ from cxr_pacs.gateway.rerun import lock_study
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.tables import announced, delivery, result
 from cxr_pacs.settings import DicomDestination, Settings
-from cxr_pacs.worklist.performed import keep_operation, operations, step_uid, steps_of_study
+from cxr_pacs.worklist.performed import keep_operation, lock_step, operations, step_uid, steps_of_study
 
 __all__ = ["TOLD_AT_ONCE", "Telling", "peers_told"]
 
@@ -87,8 +86,8 @@ class Telling:
         operation = keep_operation(connection, step_id, attributes)
         line, now = step_uid(connection, step_id), self._clock()
         for name in names:
-            before = messages.latest(connection, name, line)
-            if not begins and (before is None or before.state == "dismissed"):
+            first = messages.beginning(connection, name, line)
+            if not begins and (first is None or first.state == "dismissed"):
                 continue  # the peer was never told that the step began
             row_id = messages.add(connection, messages.STEP, name, line, now, operation=operation)
             self._enqueue_if_first(connection, messages.get(connection, row_id))
@@ -147,6 +146,8 @@ class Telling:
             state = "delivered"
         except PermanentError as error:
             state, reason = "parked", str(error)
+            with self._ledger.begin() as connection:
+                messages.not_taken(connection, row)
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the message is not lost
             reason = str(error) if isinstance(error, CxrPacsError) else kind_and_place(error)
             state = "waiting"
@@ -169,9 +170,7 @@ class Telling:
     def _record(self, row: Message, attempt: int, state: str, reason: str | None) -> None:
         now = self._clock()
         with self._ledger.begin() as connection:
-            one_at_a_time(
-                connection, f"performed step {row.line}"
-            )  # whose next operation is perhaps owed now
+            lock_step(connection, row.line)  # whose next operation is perhaps owed now
             if state == "waiting":
                 attempts = row.attempts + 1
                 delay = backoff(self._settings.delivery, attempts)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 
 import pytest
+import sqlalchemy as sa
 from peers import eventually, send
 from performed_steps import AvailabilityManager, StepManager, completion, creation, scheduled
 from radiographs import make_radiograph, synthetic_chest
 from test_journey import DEADLINE, table
 
 from cxr_pacs.cli import main
+from cxr_pacs.database import one_at_a_time
 from cxr_pacs.dimse import create_step, set_step
+from cxr_pacs.gateway import messages
+from cxr_pacs.gateway.ledger import open_ledger
+from cxr_pacs.gateway.tables import announced, delivery, message
 from cxr_pacs.settings import Settings
 
 UID = "1.2.50"
@@ -151,9 +157,103 @@ def test_a_step_that_somebody_else_created_there_needs_a_person(forwarding, serv
         with serving(settings) as gateway:
             create_step("CR1", gateway, UID, creation())
             eventually(lambda: states(settings) == ["parked"], timeout=DEADLINE)
+            assert told(settings, "retry")[0] == 0
+            eventually(lambda: states(settings) != ["waiting"], timeout=DEADLINE)
+            assert states(settings) == ["parked"]  # a refusal that was heard is no lost answer
             assert told(settings, "dismiss", "--yes")[1].startswith("parked for ris")
             set_step("CR1", gateway, UID, completion())
     assert states(settings) == ["dismissed"]
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waiting behind", "later"])
+def test_an_interim_change_that_is_let_be_does_not_keep_the_end_back(forwarding, serving, told, waits):
+    with StepManager() as manager:
+        settings = forwarding(manager)
+        with serving(settings) as gateway:
+            create_step("CR1", gateway, UID, creation())
+            eventually(lambda: states(settings) == ["delivered"], timeout=DEADLINE)
+            manager.status = 0x0105
+            set_step("CR1", gateway, UID, completion(["1.2.9"], status="IN PROGRESS"))
+            eventually(lambda: states(settings) == ["delivered", "parked"], timeout=DEADLINE)
+            if waits:
+                set_step("CR1", gateway, UID, completion(["1.2.9"]))
+            manager.status = None
+            assert "1 parked message(s)" in told(settings, "dismiss", "--yes")[1]
+            if not waits:
+                set_step("CR1", gateway, UID, completion(["1.2.9"]))
+            eventually(lambda: states(settings) == ["delivered", "dismissed", "delivered"], timeout=DEADLINE)
+    assert manager.known.kinds(UID) == [WHOLE[0], WHOLE[2]]
+
+
+@pytest.fixture
+def line(make_settings):
+    """A ledger with a parked N-CREATE of an old line, and an N-SET behind it."""
+    settings = make_settings()
+    settings.spool.path.mkdir(parents=True, exist_ok=True)
+    ledger = open_ledger(settings.database_url)
+    with ledger.begin() as connection:
+        first, second = (
+            messages.add(connection, messages.STEP, "ris", UID, 100.0, operation=operation)
+            for operation in (0, 1)
+        )
+        messages.finish(connection, first, state="parked", now=200.0, reason="refused")
+    yield settings, ledger, first, second
+    ledger.engine.dispose()
+
+
+@pytest.mark.parametrize("mended", ["retried", "dismissed"])
+def test_what_waits_behind_a_parked_message_is_not_old_when_its_turn_comes(line, mended):
+    _, ledger, first, second = line
+    with ledger.begin() as connection:
+        if mended == "retried":
+            assert messages.unpark(connection, first, 1e6)
+        else:
+            messages.finish(connection, second, state="parked", now=200.0, reason="refused")
+            third = messages.add(connection, messages.STEP, "ris", UID, 100.0, operation=2)
+            messages.dismiss(connection, messages.get(connection, second), 1e6)
+            second = third
+        assert messages.get(connection, second).created_at == 1e6
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_change_that_comes_while_its_step_is_let_be_is_let_be_too(line, told):
+    settings, ledger, *_ = line
+    blocked = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+    def waits_or_ended():
+        with ledger.begin() as other:
+            return other.execute(blocked).scalar_one() or run.done()
+
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.begin() as connection:
+            one_at_a_time(connection, f"performed step {UID}")
+            messages.add(connection, messages.STEP, "ris", UID, 300.0, operation=2)
+            run = pool.submit(told, settings, "dismiss", "--yes")
+            eventually(waits_or_ended, timeout=DEADLINE)
+        assert run.result(DEADLINE)[0] == 0
+    assert states(settings) == ["dismissed"] * 3
+
+
+def test_what_a_fatal_delivery_kept_back_is_told(archive, notifying, serving, monkeypatch):
+    """The process ended with each attempt to deliver one object; another of the study was taken before."""
+    with AvailabilityManager() as manager:
+        settings = notifying(archive, manager)
+        refuse = sa.update(delivery).where(delivery.c.id == 2)
+        with serving(settings) as gateway:
+            assert send([film()], gateway.port) == [0]
+            eventually(lambda: states(settings) == ["delivered"], timeout=DEADLINE)
+        manager.notified.clear()
+        ledger = open_ledger(settings.database_url)
+        with ledger.begin() as connection:  # as it was before that
+            connection.execute(sa.delete(announced))
+            connection.execute(sa.delete(message))
+            connection.execute(refuse.values(state="waiting", finished_at=None))
+        ledger.engine.dispose()
+        monkeypatch.setattr("cxr_pacs.gateway.queue.Queue.exhausted", lambda *_: True)
+        with serving(settings):
+            eventually(lambda: manager.notified, timeout=DEADLINE)
+    (attributes,) = manager.notified.values()
+    assert sum(len(one.ReferencedSOPSequence) for one in attributes.ReferencedSeriesSequence) == 1
 
 
 def test_who_cannot_send_steps_on_says_so(forwarding, told, capsys):
