@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Final
 
 from pydicom import DataElement, Dataset
+from pydicom.charset import convert_encodings
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 from cxr_pacs.errors import RefusedOperation
 
@@ -38,6 +44,8 @@ NO_LONGER_UPDATED: Final = 0xA710
 _STATUS: Final = "PerformedProcedureStepStatus"
 _SERIES: Final = "PerformedSeriesSequence"
 _UNICODE: Final = "ISO_IR 192"
+# What Unicode has in place of bytes that are no character.
+_UNREADABLE: Final = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,13 +161,15 @@ def check_creation(attributes: Dataset) -> None:
     Raises
     ------
     RefusedOperation
-        0120 or 0121 where an attribute or its value is missing, 0106 where the status is not IN PROGRESS.
+        0120 or 0121 where an attribute or its value is missing, 0106 where the status is not IN PROGRESS or
+        text is not in its character set.
 
     References
     ----------
     PS3.4 F.7.2.1.3, 5.4.2.1.
     """
     _check(attributes, _CREATION)
+    _check_text(attributes)
     if str(attributes.PerformedProcedureStepStatus) != IN_PROGRESS:
         raise RefusedOperation(
             f"a step is created with the status {IN_PROGRESS}", status=INVALID_VALUE, attributes=(_STATUS,)
@@ -181,7 +191,8 @@ def changed(known: Dataset, modification: Dataset) -> Dataset:
     ------
     RefusedOperation
         0110 with Error ID A710 where the step is final, 0105 for an attribute that may not be set or was not
-        created, 0106 for a status that is none, 0120 or 0121 where the final state lacks something.
+        created, 0106 for a status that is none and for text that is not in its character set, 0120 or 0121
+        where the final state lacks something.
 
     References
     ----------
@@ -193,6 +204,7 @@ def changed(known: Dataset, modification: Dataset) -> Dataset:
             status=PROCESSING_FAILURE,
             error_id=NO_LONGER_UPDATED,
         )
+    modification = _read_as(known, modification)
     _check_settable(known, modification)
     new_status = str(modification.get(_STATUS))
     if _STATUS in modification and new_status not in FINAL | {IN_PROGRESS}:
@@ -202,6 +214,7 @@ def changed(known: Dataset, modification: Dataset) -> Dataset:
             attributes=(_STATUS,),
         )
     _check(modification, _CHANGE)
+    _check_text(modification)
     merged = _merged(known, modification)
     if new_status in FINAL:
         _check(merged, _FINAL_STATE)
@@ -216,6 +229,30 @@ def _check_settable(known: Dataset, modification: Dataset) -> None:
         )
     if wrong := tuple(_name(one) for one in elements if one.tag not in known):
         raise RefusedOperation(f"not created: {', '.join(wrong)}", status=NO_SUCH_ATTRIBUTE, attributes=wrong)
+
+
+def _read_as(known: Dataset, modification: Dataset) -> Dataset:
+    """Give a modification whose text is read in the character set of `known`, unless it names another.
+
+    Without one it was read as Latin-1, in which every byte is a character: written so, the bytes are again
+    those that came.
+    """
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR, buffer.is_little_endian = True, True
+    write_dataset(buffer, modification)
+    encodings = convert_encodings(known.get("SpecificCharacterSet"))
+    return read_dataset(
+        BytesIO(buffer.getvalue()), is_implicit_VR=True, is_little_endian=True, parent_encoding=encodings
+    )
+
+
+def _check_text(dataset: Dataset) -> None:
+    """Raise where bytes are no text of their character set: what is kept would not be what was sent."""
+    text = (one for one in dataset.iterall() if one.VR in CUSTOMIZABLE_CHARSET_VR)
+    if wrong := tuple(dict.fromkeys(_name(one) for one in text if _UNREADABLE in str(one.value))):
+        raise RefusedOperation(
+            f"not in its character set: {', '.join(wrong)}", status=INVALID_VALUE, attributes=wrong
+        )
 
 
 def _merged(known: Dataset, modification: Dataset) -> Dataset:

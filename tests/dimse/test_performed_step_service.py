@@ -8,9 +8,11 @@ from contextlib import contextmanager
 import pytest
 from peers import free_port
 from performed_steps import StepManager, completion, creation, reference, scheduled, series
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pynetdicom import AE
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import ModalityPerformedProcedureStep
 
 from cxr_pacs.dimse import Listener, LocalEntity, Peer, create_step, performed_step_service, set_step
@@ -35,6 +37,7 @@ class Kept:
         if uid not in self.steps:
             return False
         self.steps[uid] = changed(self.steps[uid], modification)
+        self.modification = modification
         return True
 
 
@@ -186,21 +189,68 @@ def test_a_step_that_nobody_created(modality):
     assert change(modality, completion()).Status == 0x0112
 
 
+def raw(keyword, text):
+    """An element with these bytes, whatever the character set."""
+    tag = tag_for_keyword(keyword)
+    text += b" " * (len(text) % 2)
+    return RawDataElement(Tag(tag), dictionary_VR(tag), len(text), text, 0, False, True)
+
+
 @pytest.mark.parametrize(
-    ("character_set", "encoding"), [(None, "latin_1"), ("ISO_IR 100", "latin_1"), ("ISO_IR 192", "utf_8")]
+    ("known", "character_set", "encoding"),
+    [
+        ("ISO_IR 100", None, "latin_1"),  # that of the N-CREATE holds (F.7.2.2.1)
+        ("ISO_IR 192", None, "utf_8"),
+        ("ISO_IR 144", None, "iso8859_5"),
+        ("ISO_IR 100", "ISO_IR 100", "latin_1"),
+        ("ISO_IR 100", "ISO_IR 192", "utf_8"),
+        ("ISO_IR 192", "ISO_IR 100", "latin_1"),
+    ],
 )
-def test_text_of_an_n_set(kept, modality, character_set, encoding):
-    create(modality, creation())
+def test_text_of_an_n_set(kept, modality, known, character_set, encoding):
+    word = "Жук" if known == "ISO_IR 144" else "Größe"
+    create(modality, creation(SpecificCharacterSet=known, PatientName=f"{word}^Ann"))
     said = completion()
-    tag = tag_for_keyword("PerformedProcedureStepDescription")
-    text = "Größe!".encode(encoding)
-    said[tag] = RawDataElement(tag, "LO", len(text), text, 0, False, True)
-    if character_set:  # else that of the N-CREATE holds (F.7.2.2.1)
+    (item,) = said.PerformedSeriesSequence
+    for dataset, keyword in (
+        (said, "PerformedProcedureStepDescription"),
+        (item, "OperatorsName"),
+        (item, "ProtocolName"),
+    ):
+        if character_set:
+            setattr(dataset, keyword, word)
+        else:
+            element = raw(keyword, word.encode(encoding))
+            dataset[element.tag] = element
+    if character_set:
         said.SpecificCharacterSet = character_set
     assert change(modality, said).Status == 0x0000
     step = kept.steps["1.2.77"]
-    assert str(step.PatientName) == "Möller^Ann"
-    assert step.PerformedProcedureStepDescription.rstrip() == "Größe!"
+    assert str(step.PatientName) == f"{word}^Ann"
+    assert step.PerformedProcedureStepDescription.rstrip() == word
+    assert str(step.PerformedSeriesSequence[0].OperatorsName).rstrip() == word
+    assert step.PerformedSeriesSequence[0].ProtocolName.rstrip() == word
+    # What is sent on has the bytes that came.
+    assert word.encode(encoding) in encode(kept.modification, is_implicit_vr=True, is_little_endian=True)
+
+
+@pytest.mark.filterwarnings("ignore:Failed to decode byte string")
+def test_text_that_is_not_in_its_character_set(kept, modality, monkeypatch):
+    def wrong(*arguments, **kwargs):
+        return encode(*arguments, **kwargs).replace(b"ISO_IR 100", b"ISO_IR 192")
+
+    with monkeypatch.context() as of_modality:
+        of_modality.setattr("pynetdicom.association.encode", wrong)
+        answer = create(modality, creation(PatientName="Größe^Ann"))
+    assert answer.Status == 0x0106
+    assert "PatientName" in answer.ErrorComment
+    assert kept.steps == {}
+    create(modality, creation(SpecificCharacterSet="ISO_IR 192"))
+    said = completion()
+    text = raw("PerformedProcedureStepDescription", "Größe".encode("latin_1"))
+    said[text.tag] = text
+    answer = change(modality, said)
+    assert (answer.Status, answer.AttributeIdentifierList) == (0x0106, text.tag)
 
 
 @pytest.mark.parametrize(("fails", "status"), [(SpoolUnavailable("full"), 0x0213), (KeyError("P^N"), 0x0110)])

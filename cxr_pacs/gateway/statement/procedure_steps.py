@@ -21,7 +21,7 @@ _STATUSES = (
     (
         "0106",
         "Invalid attribute value",
-        "Another status than IN PROGRESS is created, or one is set that is none.",
+        "Not created IN PROGRESS; a status is set that is none; text is not in its character set.",
     ),
     (
         "0110",
