@@ -35,7 +35,7 @@ class PartlyClaimed(BrightEngine):
 @pytest.fixture
 def made(tmp_path, monkeypatch):
     """Radiograph, heatmap and report, with a withheld class and a quality remark, as files."""
-    monkeypatch.setattr(analyse, "open_engine", lambda _: PartlyClaimed())
+    monkeypatch.setattr(analyse, "open_engine", lambda *_: PartlyClaimed())
     film, out = tmp_path / "film.dcm", tmp_path / "out"
     make_radiograph(picture=synthetic_chest(150, 130, 0), PatientOrientation=["R", "F"]).save_as(film)
     assert main(["analyse", str(film), "--out", str(out)]) == 0
