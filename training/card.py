@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from cxr_pacs.inference.manifest import MOST_ALIKE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cxr_pacs.inference.manifest import Manifest, Metric
+    from cxr_pacs.inference.manifest import Manifest, Maps, Metric
     from training.claims import Verdict
 
 __all__ = ["card"]
@@ -40,6 +42,7 @@ def _lines(manifest: Manifest, verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield f"| {verdict.head} | {verdict.label} | {verdict.cohort} | {claimed} | {verdict.reason} |"
     yield from ("", "## Limits", "")
     yield from (f"- {limit}" for limit in manifest.limitations)
+    yield f"- {_sides(manifest.maps)}"
     yield from ("", "## How it was made", "", manifest.training.procedure, "")
     if manifest.training.held_out:
         yield from (f"Held out: {manifest.training.held_out}.", "")
@@ -53,6 +56,18 @@ def _lines(manifest: Manifest, verdicts: Sequence[Verdict]) -> Iterator[str]:
     for head in manifest.heads:
         for label in head.labels:
             yield f"- {head.name}, {label.name}: {label.threshold:.3f}: {label.chosen}"
+
+
+def _sides(maps: Maps | None) -> str:
+    if maps is None:
+        return "How its maps differ from film to film was not measured: no side is read from them."
+    found = (
+        f"two patients' maps of {maps.label} correlate by {maps.alike:.3f} [{maps.low:.3f}, {maps.high:.3f}] "
+        f"({maps.films}: {maps.images} films, {maps.patients} patients)"
+    )
+    if maps.locate:
+        return f"The side of a finding is read from its map: {found}; at most {MOST_ALIKE:g} was asked for."
+    return f"No side is read from its maps, for they tell what, hardly where: {found}."
 
 
 def _figures(metrics: Sequence[Metric]) -> Iterator[str]:

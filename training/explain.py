@@ -13,6 +13,7 @@ from training.corpus import CorpusError
 from training.evaluation import evaluate
 from training.evaluation.figures import Figure
 from training.evaluation.table import cases_of
+from training.map_likeness import ShownMap, likeness
 from training.map_shares import FilmMap, map_rows, measure_map
 from training.occlusion import FILLS, View
 from training.occlusion_figures import Occluded, kept_above_chance
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from cxr_pacs.inference import Findings
     from training.corpus import Film
+    from training.map_likeness import Likeness
     from training.map_shares import MapRow
     from training.reader import Reader
 
@@ -84,6 +86,8 @@ class Explanation:
         Whether the bundle blanks all but the lung fields itself.
     maps : mapping of str to MapRow
         By row: ``all``, ``class=…``, ``source=…``, ``class=…, source=…``.
+    alike : mapping of str to Likeness
+        By leading class: how much the maps of two patients are alike.
     views : mapping of View to Occluded
         Judged on the films in which lungs were found; those that are held only of a bundle that asks for
         the lung fields.
@@ -95,6 +99,7 @@ class Explanation:
     fill: str
     fields_only: bool
     maps: Mapping[str, MapRow]
+    alike: Mapping[str, Likeness]
     views: Mapping[View, Occluded]
     left_out: int
 
@@ -170,11 +175,13 @@ def explain(reader: Reader, films: Sequence[Film], fill: str = "blank", manifest
     console = Console(stderr=True)
     bar = track(films, "Explaining", console=console, transient=True, disable=not console.is_terminal)
     maps: list[FilmMap] = []
+    shown: list[ShownMap] = []
     occluded: list[Film] = []
     said: dict[View, list[Findings]] = {view: [] for view in View if reader.fields_only or not view.held}
     lost = dict.fromkeys(said, 0)
     for film, case in zip(bar, cases_of(films), strict=True):
         reading = reader.read(film.p_values())
+        shown.append(ShownMap(patient=case.patient, label=reading.shown.label, cells=reading.saliency.cells))
         known = FilmMap(case=case, shown=reading.shown)
         maps.append(measure_map(known, reading.saliency, reading.lungs, reading.inside))
         if reading.fields is None:
@@ -195,6 +202,7 @@ def explain(reader: Reader, films: Sequence[Film], fill: str = "blank", manifest
         fill=fill,
         fields_only=reader.fields_only,
         maps=map_rows(maps),
+        alike=likeness(shown),
         views={
             view: Occluded(
                 evaluation=evaluation,

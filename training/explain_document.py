@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from cxr_pacs.inference.manifest import MOST_ALIKE
 from cxr_pacs.inference.preprocessing import BLANK
 from training.evaluation.document import identity
 from training.evaluation.evaluate import INTERVAL
@@ -44,7 +45,8 @@ def document(explanation: Explanation) -> dict[str, Any]:
         ``model`` (name, version, digest), ``manifest`` (digest), ``interval``, ``head``, ``fill`` and
         ``notes``;
         ``maps``: by row ``films``, ``measured``, ``patients`` and by share (`training.map_shares.FilmMap`)
-        ``median`` with its interval and quartiles;
+        ``median`` with its interval and quartiles; ``maps_alike``: by leading class ``films``, ``patients``
+        and ``correlation`` of two patients' maps;
         ``views``: by view ``films_without_lungs`` and ``rows``, by row ``n``, ``patients``, ``accuracy``,
         ``balanced_accuracy``, ``kept`` and by class ``sensitivity`` and ``auroc``; views that are held only
         of a bundle that asks for the lung fields;
@@ -60,6 +62,10 @@ def document(explanation: Explanation) -> dict[str, Any]:
         "fill": explanation.fill,
         "notes": list(notes(explanation)),
         "maps": {name: _map_row(row) for name, row in explanation.maps.items()},
+        "maps_alike": {
+            label: {"films": one.images, "patients": one.patients, "correlation": _figure(one.figure)}
+            for label, one in explanation.alike.items()
+        },
         "views": {
             view.value: {
                 "films_without_lungs": occluded.without_lungs,
@@ -104,6 +110,15 @@ def notes(explanation: Explanation) -> Iterator[str]:
     unmapped = explanation.maps["all"].films - explanation.maps["all"].measured - explanation.left_out
     if unmapped:
         yield f"In {unmapped} films nothing argues for the leading class; they have no map."
+    for label, one in explanation.alike.items():
+        name, figure = label.replace("_", " "), one.figure
+        says = (
+            "they tell what, hardly where" if figure.value > MOST_ALIKE else "they differ from film to film"
+        )
+        yield (
+            f"Where {name} leads, the maps of two patients correlate by {figure.value:.2f} "
+            f"({figure.low:.2f}-{figure.high:.2f}, {one.images} films): they {says}."
+        )
     for view, occluded in explanation.views.items():
         if occluded.without_lungs:
             yield f"{view.words.capitalize()}: segmentation finds no lungs in {occluded.without_lungs} films."

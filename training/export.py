@@ -37,6 +37,7 @@ from training.corpus import CorpusError
 from training.evaluation import evaluate, metrics, pool
 from training.explain import explain
 from training.explain_metrics import explanation_metrics
+from training.map_likeness import stated
 from training.reader import Reader
 from training.recipe import HEADS
 from training.scoring import score
@@ -188,13 +189,16 @@ def export(
     if crossval is not None:
         decided, films = evaluate(crossval), "cross-validation by patient, out of fold"
         figures += metrics(decided, "cross-validation")
+    maps = None
     if fitted.lungs is not None:
         read = explain(Reader(engine=engine, segmenter=engine), parts["test"], _FILL)
         figures += explanation_metrics(read, "test")
+        maps = stated(read.alike, "test")
     manifest = draft.model_copy(
         update={
             "heads": tuple(_head(head.head, head.labels, chosen[head.head]) for head in test.heads),
             "metrics": figures,
+            "maps": maps,
             "claims": claims(decided, films),
         }
     )

@@ -14,7 +14,7 @@ from pydicom.uid import BasicTextSRStorage, KeyObjectSelectionDocumentStorage
 
 from cxr_pacs import __version__, evidence, radiograph
 from cxr_pacs.errors import EvidenceError, UnreadablePixels
-from cxr_pacs.inference import Analysis, Engine, Findings, Patient, located, withhold
+from cxr_pacs.inference import Analysis, Engine, Findings, Patient, withhold
 from cxr_pacs.radiograph import Decision, Geometry, Outcome, Radiograph, SelectionPolicy
 from cxr_pacs.settings import Settings
 
@@ -161,10 +161,9 @@ class Reader:
             part, geometry = radiograph.valid_part(image)
             analysis = self._engine.analyse(part)
             patient = Patient(age_years=facts.age_years, view=radiograph.frontal_view(facts))
-            found = located(analysis.findings, analysis.saliency, analysis.lungs)
             instance = evidence.ReadInstance(
                 header=dataset,
-                findings=withhold(found, self._engine.claims, patient),
+                findings=withhold(analysis.findings, self._engine.claims, patient),
                 quality=(*image.quality, *analysis.quality),
             )
             picture = _picture(instance.findings, image, geometry, analysis)

@@ -14,7 +14,6 @@ from cxr_pacs.inference.findings import (
     Saliency,
     Withheld,
 )
-from cxr_pacs.inference.lateral import located
 from cxr_pacs.inference.manifest import Claim
 
 __all__ = [
@@ -34,6 +33,5 @@ __all__ = [
     "bundled",
     "load_bundle",
     "load_engine",
-    "located",
     "withhold",
 ]

@@ -22,6 +22,7 @@ from cxr_pacs.errors import EngineError
 from cxr_pacs.inference.architecture import CONVENTIONS
 from cxr_pacs.inference.batching import Batches
 from cxr_pacs.inference.findings import WHOLE, Box, ClassScore, Findings, ModelIdentity, Saliency
+from cxr_pacs.inference.lateral import located
 from cxr_pacs.inference.lung_fields import clean_mask, lung_fields
 from cxr_pacs.inference.preprocessing import area_average, crop_to_lung_fields, mask_over
 from cxr_pacs.inference.saliency import activation_maps
@@ -51,7 +52,8 @@ class Analysis:
     Attributes
     ----------
     findings : Findings
-        Every score of the model, whether it is claimed for this patient or not.
+        Every score of the model, whether it is claimed for this patient or not; with the side on which its
+        map lies where the bundle's maps locate anything.
     saliency : tuple of Saliency
         A map for each score, in the same order.
     lungs : bool ndarray, shape (rows, columns), or None
@@ -249,6 +251,8 @@ class _TensorFlowEngine:
                     )
                 )
         findings = Findings(scores=tuple(scores), model=self.identity)
+        if self._manifest.locates:
+            findings = located(findings, saliency, seen.lungs)
         return Analysis(findings=findings, saliency=tuple(saliency), lungs=seen.lungs, quality=seen.quality)
 
     def _prepare(self, picture: NDArray[np.float32]) -> _Input:

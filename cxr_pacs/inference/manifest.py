@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,12 +11,14 @@ from cxr_pacs.inference.efficientnet import EfficientNetLite0
 from cxr_pacs.inference.findings import ClassCode
 
 __all__ = [
+    "MOST_ALIKE",
     "Claim",
     "Code",
     "Head",
     "Label",
     "LungsFile",
     "Manifest",
+    "Maps",
     "Metric",
     "Network",
     "Preprocessing",
@@ -31,7 +33,11 @@ LongString = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\\\x
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
 Uid = Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$", max_length=64)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Correlation = Annotated[float, Field(ge=-1, le=1)]
 Channels = Annotated[tuple[float, ...], Field(min_length=3, max_length=3)]
+
+MOST_ALIKE: Final = 0.7
+"""Correlation of two films' maps up to which they say where a finding lies."""
 
 
 class _Part(BaseModel):
@@ -220,6 +226,34 @@ class Claim(_Part):
         return self
 
 
+class Maps(_Part):
+    """How much the activation maps of two patients are alike where one class leads.
+
+    Attributes
+    ----------
+    label : str
+        The class whose maps are the most alike, of the head that decides among the most.
+    alike, low, high : float
+        Mean correlation of two such maps over their cells, and its 95 % interval.
+    films : str
+        Which films they are of.
+    images, patients : int
+    """
+
+    label: Name
+    alike: Correlation
+    low: Correlation
+    high: Correlation
+    films: Text
+    images: Annotated[int, Field(ge=2)]
+    patients: Annotated[int, Field(ge=2)]
+
+    @property
+    def locate(self) -> bool:
+        """Whether at most half of what varies in a map, the square of 0.7, is common to all of its class."""
+        return self.alike <= MOST_ALIKE
+
+
 class Manifest(_Part):
     """A whole ``bundle.toml``."""
 
@@ -237,6 +271,7 @@ class Manifest(_Part):
     heads: Annotated[tuple[Head, ...], Field(min_length=1)]
     training: Training
     metrics: tuple[Metric, ...] = ()
+    maps: Maps | None = None
     claims: tuple[Claim, ...] = ()
 
     @model_validator(mode="after")
@@ -287,6 +322,11 @@ class Manifest(_Part):
             for label in head.labels
         )
         return tuple(dict.fromkeys(found))
+
+    @property
+    def locates(self) -> bool:
+        """Whether its maps were shown to differ from film to film, so that a side may be read from them."""
+        return self.maps is not None and self.maps.locate
 
     @property
     def architecture(self) -> AnyArchitecture:

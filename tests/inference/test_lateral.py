@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from toy_bundle import write_toy_bundle
 
-from cxr_pacs.inference import ClassScore, Findings, ModelIdentity, Saliency, located
-from cxr_pacs.inference.lateral import MAINLY
+from cxr_pacs.inference import ClassScore, Findings, ModelIdentity, Saliency, load_bundle, load_engine
+from cxr_pacs.inference.bundle import MANIFEST
+from cxr_pacs.inference.lateral import MAINLY, located
+from cxr_pacs.inference.manifest import MOST_ALIKE
 
 MODEL = ModelIdentity(
     name="m",
@@ -110,3 +113,22 @@ def test_a_score_without_a_map_stays_as_it_is():
     findings = dataclasses.replace(FINDINGS, scores=(*FINDINGS.scores, far))
     saliency = Saliency(head="h", label="a", cells=spots((5, 7, 1)), first_centre=0.5, pitch=0.1)
     assert [s.side for s in located(findings, [saliency], BOTH).scores] == ["right", None]
+
+
+@pytest.mark.parametrize(
+    ("alike", "side"), [(MOST_ALIKE, "left"), (MOST_ALIKE + 0.01, None), (None, None)], ids=str
+)
+def test_only_an_engine_whose_maps_were_shown_to_differ_tells_a_side(tmp_path, alike, side):
+    folder = write_toy_bundle(tmp_path / "toy", size=224, lungs="squash-area")
+    if alike is not None:
+        with (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
+            manifest.write(
+                f'[maps]\nlabel = "covid19"\nalike = {alike}\nlow = 0\nhigh = 1\n'
+                'films = "imagined films"\nimages = 20\npatients = 10\n'
+            )
+    chest = np.full((224, 224), 0.6, np.float32)
+    chest[14:210, 14:105] = 0.45
+    chest[14:210, 119:210] = 0.05
+    findings = load_engine(load_bundle(folder), "cpu").analyse(chest).findings
+    assert findings.principal.label == "covid19"
+    assert findings.principal.side == side

@@ -120,7 +120,7 @@ def test_films_without_lungs_are_left_out_and_counted():
 def test_the_document_is_json_of_a_stable_shape(lungs_read):
     found = json.loads(json.dumps(document(lungs_read), allow_nan=False))
     assert set(found) == {
-        "model", "manifest", "manifests", "interval", "head", "fill", "notes", "maps", "views",
+        "model", "manifest", "manifests", "interval", "head", "fill", "notes", "maps", "maps_alike", "views",
         "films_left_out", "criteria",
     }  # fmt: skip
     assert set(found["views"]) == {view.value for view in View}

@@ -111,6 +111,8 @@ def test_the_card_lies_beside_and_names_no_patient(bundle, parts):
     written = (bundle.path / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "It is tiny." in written
     assert "| multiclass | covid19 | adult | yes |" in written
+    assert bundle.manifest.maps is None, "no class leads with enough patients"
+    assert "no side is read from them" in written
     manifest = (bundle.path / "bundle.toml").read_text(encoding="utf-8")
     for film in (film for part in parts.values() for film in part):
         assert film.patient not in written + manifest

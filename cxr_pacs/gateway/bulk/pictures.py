@@ -13,7 +13,7 @@ from cxr_pacs.errors import EvidenceError, UnreadablePixels
 from cxr_pacs.evidence import HeatmapPicture, research_picture
 from cxr_pacs.gateway.bulk.objects import replacing
 from cxr_pacs.gateway.bulk.outcome import FileOutcome
-from cxr_pacs.inference import Engine, located
+from cxr_pacs.inference import Engine
 from cxr_pacs.radiograph import Decision, Outcome, SelectionPolicy, picture_p_values
 from cxr_pacs.settings import Settings
 
@@ -37,7 +37,7 @@ class PictureReader:
         try:
             pixels = _large_enough(picture_p_values(content))
             analysis = self._engine.analyse(pixels)
-            findings = located(analysis.findings, analysis.saliency, analysis.lungs)
+            findings = analysis.findings
             shown = findings.principal or findings.scores[0]
             saliency = next(s for s in analysis.saliency if (s.head, s.label) == (shown.head, shown.label))
             drawn = HeatmapPicture(pixels=pixels, saliency=saliency.over(pixels.shape), shown=shown)
