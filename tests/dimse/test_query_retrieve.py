@@ -169,7 +169,7 @@ def test_what_comes_by_c_get_is_received_as_if_it_was_sent():
     assert (said.status, said.completed, said.failed) == (0x0000, 2, 0)
     uids = tuple(one.SOPInstanceUID for one in held)
     assert tuple(one.sop_instance_uid for one in got) == uids
-    assert {one.calling_ae_title for one in got} == {"QRSCP"}
+    assert {one.source for one in got} == {"QRSCP"}
     assert released == [uids]
 
 

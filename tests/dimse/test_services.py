@@ -89,7 +89,7 @@ def test_storescu_delivers_the_bytes_that_it_sent(file):
     (instance,) = got
     assert instance.dataset in file.read_bytes()
     assert instance.part10.endswith(instance.dataset)
-    assert instance.calling_ae_title == "STORESCU"
+    assert instance.source == "STORESCU"
     assert instance.transfer_syntax_uid == ExplicitVRLittleEndian
 
 
