@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 from gateway_objects import made_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings
+from hypothesis import assume, strategies as st
 from peers import dcentvfy, dciodvfy
 from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -174,6 +174,8 @@ NONSENSE = st.one_of(
 )
 @PROFILE
 def test_no_complaint_for_nonsense(identity, others):
+    # Rows towards feet or head are no nonsense: such a picture lies on its side, and is held.
+    assume(others.get("PatientOrientation", "").strip()[:1].upper() not in {"F", "H"})
     radiograph = make_radiograph(picture=PICTURE)
     for keyword, value in (identity | others).items():
         tag, vr = Tag(tag_for_keyword(keyword)), dictionary_VR(keyword)
