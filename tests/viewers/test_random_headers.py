@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway_objects import made_of
 from hypothesis import assume, given, settings
-from hypothesis import assume, strategies as st
+from hypothesis import strategies as st
 from peers import dcentvfy, dciodvfy
 from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
