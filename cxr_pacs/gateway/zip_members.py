@@ -6,6 +6,7 @@ has to read its directory again. Nothing is ever unpacked to the disk.
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
 import zlib
@@ -25,6 +26,11 @@ _LARGEST_RATIO = 200  # of unpacked to packed, beyond that; radiographs reach 10
 _SHORTEST_ENTRY = 46  # bytes in the archive's directory
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 0x1
+# Of what `zipfile` raises, an empty name brings IndexError, and a place beyond any file the last two.
+_DAMAGED = (
+    *(zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error),
+    *(IndexError, ValueError, OverflowError),
+)
 _MISPLACED = "The archive is damaged: the member is not where its directory says."
 
 
@@ -80,6 +86,8 @@ class ZipMember:
         if self.fault is not None:
             raise UnreadableMedium(self.fault)
         with archive.open("rb") as file:
+            if self.offset >= file.seek(0, os.SEEK_END):  # perhaps more than a file can have
+                raise UnreadableMedium(_MISPLACED)
             file.seek(self.offset)
             header = file.read(_LOCAL_HEADER.size)
             if len(header) == _LOCAL_HEADER.size:
@@ -116,8 +124,8 @@ def list_members(archive: Path) -> Sequence[ZipMember]:
     try:
         _check_count(archive)
         with zipfile.ZipFile(archive) as opened:
-            infos = opened.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, ValueError, struct.error) as error:
+            infos = [info for info in opened.infolist() if not info.is_dir()]
+    except _DAMAGED as error:
         raise UnreadableMedium(
             f"The ZIP archive is damaged or incomplete ({type(error).__name__})."
         ) from error
@@ -138,7 +146,6 @@ def list_members(archive: Path) -> Sequence[ZipMember]:
             encrypted=bool(info.flag_bits & _ENCRYPTED),
         )
         for info in infos
-        if not info.is_dir()
     ]
 
 

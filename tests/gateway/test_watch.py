@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 import time
+import zipfile
 from contextlib import contextmanager
 
 import numpy as np
@@ -46,10 +47,11 @@ class Site:
         self.ledger = open_ledger(Settings(spool=SpoolSettings(path=folder / "spool")).database_url)
         self.received = []
         self.fault = None
+        self.spared = []
         self.taken = []
 
     def receive(self, instance):
-        if self.fault is not None:
+        if self.fault is not None and instance.sop_instance_uid not in self.spared:
             raise self.fault
         self.received.append(instance)
 
@@ -257,12 +259,39 @@ def test_while_the_spool_takes_nothing_files_wait(site, caplog):
 
 def test_what_nobody_foresaw_ends_no_watch(site, caplog):
     site.fault = ZeroDivisionError("Doe^John")
-    wanted = site.drop("good")
-    with caplog.at_level(logging.ERROR, "cxr_pacs"), site.watching():
-        eventually(lambda: "ZeroDivisionError in receive" in caplog.text)
+    wanted = site.drop("a")
+    site.spared = [site.drop(name) for name in ("b", "c")]
+    with caplog.at_level(logging.WARNING, "cxr_pacs"), site.watching():
+        eventually(lambda: "failed It cannot be read: ZeroDivisionError in receive" in caplog.text)
+        eventually(lambda: site.uids == site.spared)
         site.fault = None
-        eventually(lambda: site.uids == [wanted])
+        eventually(lambda: site.uids == [*site.spared, wanted])
     assert "Doe" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("forged", "said"),
+    [
+        ({"header_offset": 1 << 63}, "the member is not where its directory says"),
+        ({"header_offset": 1 << 62}, "the member is not where its directory says"),
+        ({"filename": ""}, "The ZIP archive is damaged or incomplete (IndexError)"),
+    ],
+    ids=["beyond-any-file", "beyond-this-file", "no-name"],
+)
+def test_a_forged_archive_keeps_no_other_file_out(site, forged, said):
+    wanted = [site.drop("a.dcm")]
+    with zipfile.ZipFile(site.folder / "b.zip", "w") as archive:
+        archive.writestr("x", b"x")
+        (member,) = archive.filelist
+        for name, value in forged.items():
+            setattr(member, name, value)
+    wanted += [site.drop(name) for name in ("c.dcm", "d.dcm")]
+    with site.watching(rescan=0.1):
+        eventually(lambda: len(site.rows) == 4)
+    assert site.uids == wanted
+    (bad,) = (row for row in site.rows if row.state != "taken")
+    assert bad.state == "failed"
+    assert said in bad.reason
 
 
 def test_files_that_are_gone_are_forgotten_but_not_where_nothing_is_there_at_all(site, monkeypatch):

@@ -161,6 +161,11 @@ class FolderWatch:
         except OSError as error:
             reason = f"It cannot be read: {error.strerror}."
             self._conclude(path, UNREADABLE, Outcome(state="failed", reason=reason))
+        except SpoolUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  top of the work on one file: others have no part in it
+            reason = f"It cannot be read: {kind_and_place(error)}."
+            self._conclude(path, UNREADABLE, Outcome(state="failed", reason=reason))
         else:
             self._conclude(path, state, outcome)
 
