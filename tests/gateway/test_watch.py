@@ -103,6 +103,19 @@ def _impatient(monkeypatch):
     monkeypatch.setattr("cxr_pacs.gateway.watch.folder_watch._SECOND_THOUGHTS", 1.0)
 
 
+@pytest.fixture
+def looks(monkeypatch):
+    """What each look over the whole folder saw."""
+    look, seen = Tree.files, []
+
+    def looked(self):
+        seen.append(list(look(self)))
+        return iter(seen[-1])
+
+    monkeypatch.setattr(Tree, "files", looked)
+    return seen
+
+
 def test_a_restart_reads_nothing_again_and_a_changed_file_alone_is_looked_at(site):
     wanted = [site.drop(f"{year}/IM{year}") for year in range(20)]
     with site.watching():
@@ -224,15 +237,21 @@ def test_what_is_moved_lies_in_done_or_failed_with_its_reason(site, capsys):
     assert "1 failed" in capsys.readouterr().out
 
 
-def test_a_half_file_is_not_moved_from_under_its_writer(site, monkeypatch):
+@pytest.mark.parametrize("end", [100, 131, 144, "meta", 900, "preallocated"])
+def test_a_half_file_is_not_moved_from_under_its_writer(site, monkeypatch, looks, end):
     monkeypatch.setattr("cxr_pacs.gateway.watch.folder_watch._SECOND_THOUGHTS", 60.0)
     wanted = site.drop(".film")
     content = (site.folder / ".film").read_bytes()
-    (site.folder / "film").write_bytes(content[:900])
+    ends = {"meta": 144 + int.from_bytes(content[140:144], "little"), "preallocated": 0}
+    end = ends.get(end, end)
+    (site.folder / "film").write_bytes(content[:end] or bytes(len(content)))
     with site.watching(move=True, rescan=0.1):
-        eventually(lambda: [row.state for row in site.rows] == ["failed"])
-        with (site.folder / "film").open("ab") as file:
-            file.write(content[900:])
+        eventually(lambda: [row.state for row in site.rows] in [["failed"], ["refused"]])
+        seen = len(looks)
+        eventually(lambda: len(looks) > seen + 1)
+        with (site.folder / "film").open("r+b") as file:
+            file.seek(end)
+            file.write(content[end:])
         eventually((site.folder / "done" / "film").is_file)
     assert site.uids == [wanted]
     assert not (site.folder / "failed").exists()
@@ -294,14 +313,7 @@ def test_a_forged_archive_keeps_no_other_file_out(site, forged, said):
     assert said in bad.reason
 
 
-def test_files_that_are_gone_are_forgotten_but_not_where_nothing_is_there_at_all(site, monkeypatch):
-    look, looks = Tree.files, []
-
-    def looked(self):
-        looks.append(list(look(self)))
-        return iter(looks[-1])
-
-    monkeypatch.setattr(Tree, "files", looked)
+def test_files_that_are_gone_are_forgotten_but_not_where_nothing_is_there_at_all(site, looks):
     for name in ("a", "b"):
         site.drop(name)
     with site.watching(rescan=0.1):

@@ -250,6 +250,8 @@ def _uid(value: bytes | None) -> str:
 def _check_read(sop_class: str, syntax: UID, contexts: Mapping[str, Collection[str]]) -> None:
     if sop_class == MediaStorageDirectoryStorage:
         raise RefusedInstance("It is a DICOMDIR: the files that it names are taken in by themselves.")
+    if not sop_class:
+        raise UnreadableMedium("It ends before its SOP Class UID, or has none.")
     if sop_class not in contexts:
         raise RefusedInstance(f"{_name(sop_class, 'an unknown SOP class')}: the gateway reads others.")
     if syntax not in contexts[sop_class]:

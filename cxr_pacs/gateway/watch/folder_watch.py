@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 # Seconds between two looks at what events told, and after a failure before the next try.
 _BREATH: Final = 0.05
 _PAUSE: Final = 5.0
-# Seconds after which what failed is moved: a writer that pauses for long may still go on with it.
+# Seconds after which what is not taken in is moved: a writer that pauses for long may still go on with it.
 _SECOND_THOUGHTS: Final = 60.0
 # Letters of a path's digest in the log: a name might tell who the patient is.
 _SHORT: Final = 12
@@ -61,8 +61,8 @@ class FolderWatch:
         self._notices = Notices(settings.folder, self._wake) if settings.notice == "events" else None
         self._rescan_at = -float("inf")
         self._is_there = True
-        # Files that failed and are to be moved, and since when.
-        self._failed: dict[str, float] = {}
+        # Files that are not taken in and are to be moved, and since when.
+        self._left: dict[str, float] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=settings.source, daemon=True)
 
@@ -177,14 +177,14 @@ class FolderWatch:
                 level, "%s: file %s: %s %s", self._settings.source, file, outcome.state, outcome.reason or ""
             )
         if self._settings.move and state != UNREADABLE:
-            self._failed.pop(path, None)
+            self._left.pop(path, None)
             self._put_away_in_time(path, outcome)
 
     def _put_away_in_time(self, path: str, outcome: Outcome) -> None:
-        """Move a file at once, or one that failed when it has been as it is for long enough."""
+        """Move a file at once, or one that is not taken in when it has been as it is for long enough."""
         now = time.monotonic()
-        if outcome.state != "failed" or now - self._failed.setdefault(path, now) >= _SECOND_THOUGHTS:
-            self._failed.pop(path, None)
+        if outcome.state == "taken" or now - self._left.setdefault(path, now) >= _SECOND_THOUGHTS:
+            self._left.pop(path, None)
             self._put_away(path, outcome)
 
     def _put_away(self, path: str, outcome: Outcome) -> None:
