@@ -61,6 +61,8 @@ class FolderTables:
         self._sources = Routes(site.settings).sources_to(settings.name)
         # What the ledger said of each study when its document was written.
         self._written: dict[int | None, tuple[object, ...]] = {}
+        # Whether the lines tell less than the documents: then they are written at the next look.
+        self._lines_are_old = False
         # Of the scores, as they appear.
         self._columns: dict[tuple[str, str], None] = {}
         self._problem = ""
@@ -90,12 +92,14 @@ class FolderTables:
                 one_at_a_time(connection, f"tables of {self._settings.name}")
             states = self._states(connection)
             changed = [key for key, state in states.items() if self._written.get(key) != state]
+            self._lines_are_old |= bool(changed)
             for study_id in changed:
                 if study_id is not None:
                     self._write_document(connection, study_id)
                 self._written[study_id] = states[study_id]
-            if changed:
+            if self._lines_are_old:
                 self._write_lines(connection)
+                self._lines_are_old = False
         return bool(changed)
 
     def _run(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import logging
+import os
 import shutil
 
 import pytest
@@ -16,6 +18,7 @@ from pydicom import dcmread
 from radiographs import make_radiograph, synthetic_chest
 
 from cxr_pacs.cli import main
+from cxr_pacs.gateway import folder_tables
 from cxr_pacs.gateway.folder_tables import FolderTables
 from cxr_pacs.gateway.service import Gateway, Role
 from cxr_pacs.settings import Settings
@@ -185,6 +188,23 @@ def test_a_folder_that_is_away_gets_everything_once_it_is_back(site, caplog):
         site.run(site.settings(), comes_back)
         site.run(site.settings(), lambda: len(names(site.out / film.StudyInstanceUID)) == 4)
     assert caplog.text.count("are not written") == 1
+
+
+def test_lines_that_a_full_disk_did_not_take_are_written_once_there_is_space(site, monkeypatch, caplog):
+    write, tried = folder_tables._replacing, []
+
+    def full_at_first(target):
+        tried.append(target)
+        if len(tried) <= 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(target)
+
+    monkeypatch.setattr(folder_tables, "_replacing", full_at_first)
+    # Nothing more happens to it, so that no other change has the lines written.
+    film = drop(site.scans, "side", ViewPosition="LL")
+    site.run(site.settings(), lambda: len(site.lines) == 1 and site.lines[0]["decision"] == "skip")
+    assert [line["study_instance_uid"] for line in site.lines] == [film.StudyInstanceUID]
+    assert "the tables of out are not written: No space left on device" in caplog.text
 
 
 def test_a_look_at_thousands_of_images_writes_what_is_new_alone(site, monkeypatch):
