@@ -9,6 +9,7 @@ import threading
 import time
 import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ class Site:
                 site.taken.append(os.path.relpath(path, site.folder))
                 return super().take(path)
 
-        settings = WatchSettings(name="in", folder=self.folder, **{"rescan": 0.3, "stable": 0.1} | keys)
+        paces = {"folder": self.folder, "rescan": 0.3, "stable": 0.1}
+        settings = WatchSettings(name="in", **paces | keys)
         intake = Intake(settings.source, CONTEXTS, self.receive)
         watch = FolderWatch(settings, intake, Record(self.ledger, "in", time.time))
         watch.start()
@@ -157,6 +159,20 @@ def test_files_that_grow_are_renamed_in_copied_replaced_or_removed(site, notice,
             site.received[0].dataset
         }
     assert {row.state for row in site.rows} == {"taken"}
+
+
+@pytest.mark.parametrize("name", ["in", "link"])
+def test_a_relative_or_a_linked_folder_is_heard_and_each_file_read_once(site, monkeypatch, looks, name):
+    monkeypatch.chdir(site.folder.parent)
+    Path("link").symlink_to("in")
+    with site.watching(folder=Path(name), rescan=0.3):
+        eventually(lambda: len(looks) > 1)
+        wanted = site.drop("film")
+        eventually(lambda: site.rows)
+        seen = len(looks)
+        eventually(lambda: len(looks) > seen + 2)
+    assert site.uids == [wanted]
+    assert len(site.taken) == len(site.rows) == 1
 
 
 def test_a_file_is_taken_in_as_soon_as_it_is_whole_and_not_before(site):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import resource
@@ -241,8 +242,10 @@ def as_nobody():
     """A folder that anybody may reach, and ourselves without a right to everything."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        for name in ("shut", "open"):
+        for name in ("shut", "open", "listed"):
             Path(folder, name).mkdir()
+        file_of(Path(folder, "listed", "file"))
+        Path(folder, "listed").chmod(0o644)
         file_of(Path(folder, "open", "file")).chmod(0)
         Path(folder, "shut").chmod(0)
         mine = os.geteuid()
@@ -252,16 +255,43 @@ def as_nobody():
             yield Path(folder)
         finally:
             os.seteuid(mine)
-            Path(folder, "shut").chmod(0o755)
+            for name in ("shut", "listed"):
+                Path(folder, name).chmod(0o755)
 
 
 def test_what_may_not_be_read_is_told(as_nobody):
     assert seen(Tree(as_nobody, ())) == {
         "shut": "The folder cannot be read: Permission denied.",
+        "listed/file": "It cannot be read: Permission denied.",
         "open/file": None,
     }
     with pytest.raises(PermissionError):
         Receiver().intake().take(str(as_nobody / "open" / "file"))
+
+
+def test_an_entry_whose_kind_cannot_be_told_ends_no_look(tmp_path, monkeypatch):
+    """As on file systems that list names alone, so that each is asked for its kind."""
+
+    class Entry:
+        name, path = "odd", str(tmp_path / "odd")
+
+        def is_dir(self, *, follow_symlinks):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    file_of(tmp_path / "file")
+    (tmp_path / "odd").symlink_to("odd")
+    scan = os.scandir
+
+    @contextlib.contextmanager
+    def scandir(path):
+        with scan(path) as entries:
+            yield [Entry() if entry.name == "odd" else entry for entry in entries]
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert seen(Tree(tmp_path, ())) == {
+        "file": None,
+        "odd": "It cannot be read: Too many levels of symbolic links.",
+    }
 
 
 # -- when --
@@ -322,6 +352,24 @@ def test_events_are_of_the_folder_that_is_there_now(tmp_path):
         assert eventually(lambda name=name: str(folder / name) in notices.take())
         folder.rename(tmp_path / f"was {name}")  # as a share that is mounted anew
         wake.clear()
+    notices.detach()
+
+
+@pytest.mark.parametrize("name", ["in", "link", "./link/../in", "absolute"])
+def test_events_name_paths_as_a_look_over_the_folder_does(tmp_path, monkeypatch, name):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("in")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "in" if name == "absolute" else Path(name)
+    notices = Notices(folder, threading.Event())
+    notices.attach()
+    for file in ("first", "sub/second"):
+        (tmp_path / "in" / file).write_bytes(b"x")
+    tree, heard = Tree(folder, ()), set()
+    wanted = {one.path for one in tree.files()}
+    eventually(lambda: heard.update(notices.take()) or heard >= wanted)
+    assert len(wanted) == 2
+    assert heard == wanted
     notices.detach()
 
 

@@ -68,8 +68,10 @@ class Notices(FileSystemEventHandler):
             return
         self.detach()
         observer = Observer()
+        # Absolute, so that a path is as a look over the folder gives it; by the slash a link is followed.
+        folder = os.path.join(self._folder.absolute(), "")  # noqa: PTH118
         try:
-            observer.schedule(self, os.fspath(self._folder), recursive=True, event_filter=list(_EVENTS))
+            observer.schedule(self, folder, recursive=True, event_filter=list(_EVENTS))
             observer.start()
         except OSError as error:  # such as the limit of inotify
             logger.warning(

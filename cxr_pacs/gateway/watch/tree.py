@@ -88,7 +88,7 @@ class Tree:
             for entry in listed:
                 if is_hidden(entry.name) or (here == self.root and entry.name in self._left_out):
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                if _is_folder(entry):
                     folders.append(entry.path)
                 else:
                     yield from self._file(entry.path)
@@ -97,11 +97,26 @@ class Tree:
     def _file(path: str) -> Iterator[Sighting]:
         try:
             found = os.stat(path)  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if os.path.lexists(path):  # a link that leads nowhere
+                yield _unreadable(path, error)
+            return
         except OSError as error:
-            if os.path.lexists(path):
-                yield Sighting(path=path, fault=f"It cannot be read: {error.strerror}.")
+            yield _unreadable(path, error)
             return
         if stat.S_ISREG(found.st_mode):
             yield Sighting(path=path, state=FileState.of(found))
         elif stat.S_ISDIR(found.st_mode):
             yield Sighting(path=path, fault="A link to a folder is not followed: watch that folder itself.")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one, no link to one; of what cannot be looked at the file's own look tells why."""
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _unreadable(path: str, error: OSError) -> Sighting:
+    return Sighting(path=path, fault=f"It cannot be read: {error.strerror}.")
