@@ -33,7 +33,7 @@ from cxr_pacs.gateway.takeover import Presence, local_names
 from cxr_pacs.gateway.telling import Telling
 from cxr_pacs.gateway.watch import FolderWatch
 from cxr_pacs.gateway.watch.file_intake import FileIntake
-from cxr_pacs.gateway.watch.record import Record
+from cxr_pacs.gateway.watch.record import Record, forget_removed
 from cxr_pacs.gateway.watermark import Watermarks
 from cxr_pacs.gateway.workflow import StudyWorkflows, Surroundings
 from cxr_pacs.gateway.worklist import local_entity, worklist_service
@@ -235,6 +235,8 @@ class Gateway:
                 undo.callback(tables.stop)
 
     def _watch(self, site: Site, intake: Intake, undo: ExitStack) -> None:
+        if not site.ledger.is_shared:  # else a folder may be another host's
+            forget_removed(site.ledger, [settings.name for settings in self._settings.watch])
         contexts = dict(storage_service(self._settings.dicom, intake.receive).contexts)
         for settings in self._settings.watch:
             files = FileIntake(settings.source, contexts, intake.receive)

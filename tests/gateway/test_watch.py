@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from bright_engine import BrightEngine
 from peers import eventually
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from radiographs import make_radiograph
@@ -21,12 +23,13 @@ from radiographs import make_radiograph
 from cxr_pacs.cli import main
 from cxr_pacs.errors import SpoolUnavailable
 from cxr_pacs.gateway.ledger import open_ledger
+from cxr_pacs.gateway.service import Gateway, Role
 from cxr_pacs.gateway.tables import watched_file
 from cxr_pacs.gateway.watch import FolderWatch
 from cxr_pacs.gateway.watch.file_intake import FileIntake
 from cxr_pacs.gateway.watch.record import Record
 from cxr_pacs.gateway.watch.tree import Tree
-from cxr_pacs.settings import Settings, SpoolSettings
+from cxr_pacs.settings import Settings, SpoolSettings, load_settings
 from cxr_pacs.watching import WatchSettings
 
 CONTEXTS = {str(DigitalXRayImageStorageForPresentation): (str(ExplicitVRLittleEndian),)}
@@ -225,13 +228,13 @@ def test_bad_files_have_a_reason_each_and_nothing_tells_a_name(site, caplog, cap
         "It is not a DICOM file.",
         "It is not a DICOM file.",
     ]
-    assert caplog.text.count("failed") == 3
+    assert caplog.text.count("failed") == 2
     assert "Doe" not in caplog.text
     assert "Doe" not in str(site.rows)
 
     assert main(["status", "--config", str(site.config)]) == 3
     said = capsys.readouterr().out
-    assert "in: 1 files taken in, 2 refused, 3 failed" in said
+    assert "in: 1 files taken in, 3 refused, 2 failed" in said
     assert main(["why", str(site.folder / "Doe_John_empty"), "--config", str(site.config)]) == 3
     assert capsys.readouterr().out.endswith("Doe_John_empty: It could not be taken in: It is empty.\n")
     assert main(["why", str(site.folder), "--config", str(site.config)]) == 3
@@ -329,13 +332,67 @@ def test_a_forged_archive_keeps_no_other_file_out(site, forged, said):
     assert said in bad.reason
 
 
-def test_files_that_are_gone_are_forgotten_but_not_where_nothing_is_there_at_all(site, looks):
+def test_files_that_are_gone_are_forgotten_but_not_where_another_folder_is_there(site, looks, tmp_path):
     for name in ("a", "b"):
         site.drop(name)
     with site.watching(rescan=0.1):
         eventually(lambda: len(site.rows) == 2)
         (site.folder / "a").unlink()
         eventually(lambda: len(site.rows) == 1)
-        (site.folder / "b").unlink()
+        site.folder.rename(tmp_path / "away")
+        site.folder.mkdir()  # as where a share is not mounted
         eventually(lambda: looks[-2:] == [[], []])
-    assert len(site.rows) == 1
+        assert len(site.rows) == 1
+        site.folder.rmdir()
+        (tmp_path / "away").rename(site.folder)
+        (site.folder / "b").unlink()
+        eventually(lambda: site.rows == [])
+    with site.watching(rescan=0.1):
+        (site.folder / "bad").touch()
+        eventually(lambda: [row.state for row in site.rows] == ["failed"])
+        (site.folder / "bad").unlink()
+        eventually(lambda: site.rows == [])
+
+
+def test_what_failed_in_a_folder_that_is_watched_no_more_needs_nobody_after_a_start(site, capsys):
+    site.drop("good")
+    (site.folder / "bad").touch()
+    with site.watching():
+        eventually(lambda: len(site.rows) == 2)
+    assert main(["status", "--config", str(site.config)]) == 3
+    site.config.write_text(site.config.read_text().split("[[watch]]")[0])
+    gateway = Gateway(load_settings(site.config), BrightEngine(), Role.WATCHER)
+    gateway.start()
+    gateway.stop()
+    assert [row.state for row in site.rows] == ["taken"]
+    capsys.readouterr()
+    assert main(["status", "--config", str(site.config)]) == 0
+    assert "in: 1 files taken in, 0 refused, 0 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [("scandir", errno.EIO), ("scandir", errno.ENOENT), ("stat", errno.EIO)],
+    ids=["fault", "gone", "file"],
+)
+def test_a_folder_that_is_away_for_one_look_is_not_read_again(site, monkeypatch, looks, call, error):
+    site.drop("film")
+    site.drop("sub/film")
+    genuine, away = getattr(os, call), threading.Event()
+
+    def failing(path="."):
+        if away.is_set() and str(site.folder / "sub") in os.fspath(path):
+            raise OSError(error, os.strerror(error))
+        return genuine(path)
+
+    with site.watching(rescan=0.1, notice="polling"):
+        eventually(lambda: len(site.rows) == 2)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, call, failing)
+            away.set()
+            seen = len(looks)
+            eventually(lambda: len(looks) > seen + 2)
+        seen = len(looks)
+        eventually(lambda: len(looks) > seen + 2)
+        assert [row.state for row in site.rows] == ["taken", "taken"]
+    assert sorted(site.taken) == ["film", "sub/film"]

@@ -187,7 +187,7 @@ def test_a_file_that_grows_while_it_is_read_is_not_taken(tmp_path):
 
 
 def seen(tree):
-    return {os.path.relpath(one.path, tree.root): one.fault for one in tree.files()}
+    return {os.path.relpath(one.path, tree.root): one.fault or one.refusal for one in tree.files()}
 
 
 def test_hidden_and_temporary_names_are_passed_over_and_any_other_is_seen(tmp_path):

@@ -61,6 +61,8 @@ class FolderWatch:
         self._notices = Notices(settings.folder, self._wake) if settings.notice == "events" else None
         self._rescan_at = -float("inf")
         self._is_there = True
+        # Which folder the files that are known lie in: while a share is not mounted another one has its name.
+        self._holder: tuple[int, int] | None = None
         # Files that are not taken in and are to be moved, and since when.
         self._left: dict[str, float] = {}
         self._stopped = threading.Event()
@@ -121,13 +123,16 @@ class FolderWatch:
         """Look over the whole folder, and forget what is not there any more."""
         if self._notices is not None:
             self._notices.attach()
-        present = set()
+        present, is_whole = set(), True
         try:
+            before = self._tree.identity
             for sighting in self._tree.files():
                 if self._stopped.is_set():
                     return
                 present.add(path_digest(sighting.path))
+                is_whole &= not sighting.hides
                 self._see(sighting)
+            is_whole &= self._tree.identity == before
         except OSError as error:
             if self._is_there:
                 logger.error(  # noqa: TRY400  its text says it all
@@ -140,12 +145,18 @@ class FolderWatch:
         if not self._is_there:
             logger.warning("%s: the folder is there again", self._settings.source)
             self._is_there = True
-        if present:  # where there is nothing at all a share may not be mounted
+        if is_whole and (present or before == self._holder):
+            self._holder = before
             self._record.forget_others(present)
 
     def _see(self, sighting: Sighting) -> None:
-        if sighting.state is None:
-            self._conclude(sighting.path, UNREADABLE, Outcome(state="failed", reason=sighting.fault))
+        if sighting.refusal is not None:
+            self._conclude(sighting.path, UNREADABLE, Outcome(state="refused", reason=sighting.refusal))
+        elif sighting.fault is not None:
+            if not self._record.is_taken(sighting.path):  # such a one need not be read
+                self._conclude(sighting.path, UNREADABLE, Outcome(state="failed", reason=sighting.fault))
+        elif sighting.state is None:
+            pass  # a folder that went meanwhile
         elif (outcome := self._record.outcome(sighting.path, sighting.state)) is None:
             self._settling.notice(sighting.path, sighting.state, time.monotonic())
         elif self._settings.move:

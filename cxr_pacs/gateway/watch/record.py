@@ -18,7 +18,7 @@ from cxr_pacs.gateway.tables import watched_file
 from cxr_pacs.gateway.watch.file_intake import Outcome
 from cxr_pacs.gateway.watch.tree import FileState
 
-__all__ = ["UNREADABLE", "Record", "path_digest"]
+__all__ = ["UNREADABLE", "Record", "forget_removed", "path_digest"]
 
 UNREADABLE: Final = FileState(-1, 0)
 """In place of a file's state: like no state that a file can have, so that it is tried again."""
@@ -61,6 +61,11 @@ class Record:
         """Tell what became of the file, if it was in that state then."""
         known = self._known.get(path_digest(path))
         return known[1] if known is not None and known[0] == state else None
+
+    def is_taken(self, path: str) -> bool:
+        """Whether the file was taken in, in whatever state."""
+        known = self._known.get(path_digest(path))
+        return known is not None and known[1].state == "taken"
 
     def put(self, path: str, state: FileState, outcome: Outcome) -> bool:
         """Know what became of a file, to be written by `flush`; False where that is known already."""
@@ -110,6 +115,13 @@ class Record:
             for key in some:
                 self._known.pop(key, None)
                 self._unwritten.pop(key, None)
+
+
+def forget_removed(ledger: Ledger, watches: Collection[str]) -> None:
+    """Forget what was not taken in from folders but these, by name: nobody mends it there any more."""
+    left = (watched_file.c.state != "taken", watched_file.c.watch.not_in(watches))
+    with ledger.begin() as connection:
+        connection.execute(sa.delete(watched_file).where(*left))
 
 
 def _known(row: Any) -> tuple[FileState, Outcome]:

@@ -28,18 +28,33 @@ class FileState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """A file at `path` with its `state`; or why there is none to be had: one sentence, without a name."""
+    """What lies at a path: a file, or why there is none to be had.
+
+    Attributes
+    ----------
+    path : str
+    state : FileState or None
+        Of a file.
+    fault : str or None
+        One sentence, without a name, on what a person may mend.
+    refusal : str or None
+        One sentence on why it is passed over.
+    hides : bool
+        Whether it is a folder whose files are not seen; one that went meanwhile has no fault.
+    """
 
     path: str
     state: FileState | None = None
     fault: str | None = None
+    refusal: str | None = None
+    hides: bool = False
 
 
 class Tree:
     """Everything below a folder but hidden and temporary names, and what is no regular file.
 
     Links to files are followed. Links to folders are not, so that there are no loops, and nothing is moved
-    that lies elsewhere; each is a fault.
+    that lies elsewhere; each is told.
 
     Parameters
     ----------
@@ -57,6 +72,12 @@ class Tree:
         """Whether no part of the path below the root is a name that is passed over."""
         parts = Path(os.path.relpath(path, self.root)).parts
         return not any(map(is_hidden, parts)) and self._left_out.isdisjoint(parts[:1])
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of the root: others once a share is mounted or no more; OSError without it."""
+        found = os.stat(self.root)  # noqa: PTH116
+        return found.st_dev, found.st_ino
 
     def files(self) -> Iterator[Sighting]:
         """Look at all of them; OSError where the root itself cannot be listed."""
@@ -81,9 +102,11 @@ class Tree:
                 with os.scandir(here) as entries:
                     listed = sorted(entries, key=lambda entry: entry.name)
             except FileNotFoundError:
+                yield Sighting(path=here, hides=True)
                 continue
             except OSError as error:
-                yield Sighting(path=here, fault=f"The folder cannot be read: {error.strerror}.")
+                fault = f"The folder cannot be read: {error.strerror}."
+                yield Sighting(path=here, fault=fault, hides=True)
                 continue
             for entry in listed:
                 if is_hidden(entry.name) or (here == self.root and entry.name in self._left_out):
@@ -107,7 +130,8 @@ class Tree:
         if stat.S_ISREG(found.st_mode):
             yield Sighting(path=path, state=FileState.of(found))
         elif stat.S_ISDIR(found.st_mode):
-            yield Sighting(path=path, fault="A link to a folder is not followed: watch that folder itself.")
+            refusal = "A link to a folder is not followed: watch that folder itself."
+            yield Sighting(path=path, refusal=refusal)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
