@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from bright_engine import BrightEngine
-from peers import eventually
+from peers import dcmtk, eventually
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from radiographs import make_radiograph
 
@@ -80,9 +80,9 @@ class Site:
         site = self
 
         class Intake(FileIntake):
-            def take(self, path):
+            def take(self, path, state):
                 site.taken.append(os.path.relpath(path, site.folder))
-                return super().take(path)
+                return super().take(path, state)
 
         paces = {"folder": self.folder, "rescan": 0.3, "stable": 0.1}
         settings = WatchSettings(name="in", **paces | keys)
@@ -244,6 +244,35 @@ def test_bad_files_have_a_reason_each_and_nothing_tells_a_name(site, caplog, cap
     assert "Doe_John.dcm" not in said
 
 
+def test_what_a_dicomdir_names_is_told_until_it_is_there(site, capsys, tmp_path):
+    site.drop("FILM")
+    directory = str(site.folder / "DICOMDIR")
+    made = dcmtk("dcmmkdir", "+r", "+id", site.folder, "+D", directory, "FILM")
+    assert made.returncode == 0, made.stderr
+    (site.folder / "FILM").rename(tmp_path / "FILM")
+    with site.watching(rescan=0.1):
+        eventually(lambda: [row.state for row in site.rows] == ["failed"])
+        assert main(["why", directory, "--config", str(site.config)]) == 3
+        assert "It names files that are not there or cannot be read" in capsys.readouterr().out
+        (tmp_path / "FILM").rename(site.folder / "FILM")
+        eventually(lambda: sorted(row.state for row in site.rows) == ["refused", "taken"])
+    assert main(["why", directory, "--config", str(site.config)]) == 0
+    assert "the files that it names are taken in by themselves" in capsys.readouterr().out
+
+
+def test_why_tells_what_of_an_archive_that_was_taken_in_was_not(site, capsys):
+    site.drop(".film")
+    with zipfile.ZipFile(site.folder / "cd.zip", "w") as archive:
+        archive.write(site.folder / ".film", "film")
+        archive.writestr("viewer.exe", b"MZ")
+    with site.watching():
+        eventually(lambda: [row.state for row in site.rows] == ["taken"])
+    for asked in (site.folder, site.folder / "cd.zip"):
+        assert main(["why", str(asked), "--config", str(site.config)]) == 0
+        said = "cd.zip: It was taken in. Of 2 members of the archive 1 refused: It is not a DICOM file.\n"
+        assert capsys.readouterr().out.endswith(said)
+
+
 def test_what_is_moved_lies_in_done_or_failed_with_its_reason(site, capsys):
     good = site.drop("2024/good.dcm")
     (site.folder / "2024" / "bad").write_bytes(b"")
@@ -274,6 +303,38 @@ def test_a_half_file_is_not_moved_from_under_its_writer(site, monkeypatch, looks
         eventually((site.folder / "done" / "film").is_file)
     assert site.uids == [wanted]
     assert not (site.folder / "failed").exists()
+
+
+def test_what_replaces_a_file_after_it_was_read_is_read_before_it_is_moved(site):
+    first, second = site.drop("film"), site.drop(".film", StudyDescription="corrected")
+    content = (site.folder / ".film").read_bytes()
+    receive = site.receive
+
+    def replaced(instance):
+        receive(instance)
+        if len(site.received) == 1:
+            (site.folder / ".film").replace(site.folder / "film")
+
+    site.receive = replaced
+    with site.watching(move=True, rescan=0.1):
+        eventually((site.folder / "done" / "film").is_file)
+    assert site.uids == [first, second]
+    assert (site.folder / "done" / "film").read_bytes() == content
+
+
+def test_what_cannot_be_moved_is_told_once(site, monkeypatch, caplog, looks):
+    def across_file_systems(*_):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr("cxr_pacs.gateway.watch.filing.Path.rename", across_file_systems)
+    site.drop("good")
+    (site.folder / "bad").touch()
+    with caplog.at_level(logging.WARNING, "cxr_pacs"), site.watching(move=True, rescan=0.1):
+        eventually(lambda: caplog.text.count("is not moved: Invalid cross-device link") == 2)
+        seen = len(looks)
+        eventually(lambda: len(looks) > seen + 3)
+    assert caplog.text.count("is not moved") == 2
+    assert not list(site.folder.rglob("*.reason"))
 
 
 def test_one_that_was_taken_in_by_a_process_that_died_is_moved_by_the_next(site):

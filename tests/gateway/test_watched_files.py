@@ -19,7 +19,7 @@ import pytest
 from chance import SEED
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
-from peers import eventually
+from peers import dcmtk, eventually
 from pydicom import dcmread
 from pydicom.uid import (
     CTImageStorage,
@@ -51,6 +51,11 @@ TINY = np.linspace(0, 1, 96, dtype=np.float32).reshape(12, 8)
 def file_of(path, **tags):
     make_radiograph(picture=TINY, **tags).save_as(path)
     return path
+
+
+def settled(path):
+    """What a watch takes in: the path, and the state that settled."""
+    return str(path), FileState.of(path.stat())
 
 
 def bare(content):
@@ -126,7 +131,7 @@ _WHOLE = _whole()
 )
 def test_what_is_no_image_has_a_reason(tmp_path, content, state, said):
     (tmp_path / "file").write_bytes(content)
-    outcome = Receiver().intake().take(str(tmp_path / "file"))
+    outcome = Receiver().intake().take(*settled(tmp_path / "file"))
     assert outcome.state == state
     assert said in outcome.reason
 
@@ -134,11 +139,17 @@ def test_what_is_no_image_has_a_reason(tmp_path, content, state, said):
 def test_what_the_gateway_does_not_read_is_refused(tmp_path):
     receiver = Receiver()
     other = file_of(tmp_path / "ct", SOPClassUID=CTImageStorage)
-    assert receiver.intake().take(str(other)).reason == "CT Image Storage: the gateway reads others."
+    assert receiver.intake().take(*settled(other)).reason == "CT Image Storage: the gateway reads others."
     packed = file_of(tmp_path / "jls", transfer_syntax=JPEGLSLossless)
-    assert "does not decode" in receiver.intake().take(str(packed)).reason
+    assert "does not decode" in receiver.intake().take(*settled(packed)).reason
+    content = file_of(tmp_path / "own").read_bytes()
+    (tmp_path / "own").write_bytes(content.replace(ExplicitVRLittleEndian.encode(), b"1.2.840.99999.1.2.1"))
+    told = receiver.intake().take(*settled(tmp_path / "own"))
+    assert told == Outcome(
+        state="refused", reason="an unknown transfer syntax: the gateway does not decode it."
+    )
     private = file_of(tmp_path / "private", SOPClassUID="Doe^John")
-    assert receiver.intake().take(str(private)).reason.startswith("an unknown SOP class")
+    assert receiver.intake().take(*settled(private)).reason.startswith("an unknown SOP class")
     assert receiver == []
 
 
@@ -147,7 +158,7 @@ def test_five_gigabytes_are_refused_unread(tmp_path):
         file.write(_WHOLE)
         file.truncate(5 << 30)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    outcome = Receiver().intake().take(str(tmp_path / "vast"))
+    outcome = Receiver().intake().take(*settled(tmp_path / "vast"))
     assert (outcome.state, "5368709120 bytes" in outcome.reason) == ("failed", True)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 << 10
 
@@ -160,16 +171,42 @@ def test_a_zip_brings_each_member_and_says_what_it_could_not(tmp_path):
         archive.writestr("IMAGES/.hidden", b"x")
         archive.writestr("README", b"a viewer")
     receiver = Receiver()
-    assert receiver.intake().take(str(tmp_path / "cd")).state == "taken"
+    outcome = receiver.intake().take(*settled(tmp_path / "cd"))
+    assert outcome.state == "taken"
+    assert outcome.reason == "Of 3 members of the archive 1 refused: It is not a DICOM file."
     assert {one.sop_instance_uid for one in receiver} == {dcmread(file).SOPInstanceUID for file in files}
     with zipfile.ZipFile(tmp_path / "cd", "a") as archive:
         archive.writestr("IMAGES/c", files[0].read_bytes()[:-1])
-    outcome = receiver.intake().take(str(tmp_path / "cd"))
+    outcome = receiver.intake().take(*settled(tmp_path / "cd"))
     assert outcome.state == "failed"
     assert "Of 4 members of the archive 1 failed: It is incomplete" in outcome.reason
     whole = (tmp_path / "cd").read_bytes()
     (tmp_path / "cd").write_bytes(whole[: len(whole) // 2])
-    assert receiver.intake().take(str(tmp_path / "cd")).state == "failed"
+    assert receiver.intake().take(*settled(tmp_path / "cd")).state == "failed"
+
+
+def test_an_archive_within_an_archive_and_what_a_dicomdir_misses_are_told(tmp_path):
+    directory, image = tmp_path / "DICOMDIR", file_of(tmp_path / "FILM")
+    made = dcmtk("dcmmkdir", "+r", "+id", tmp_path, "+D", directory, "FILM")
+    assert made.returncode == 0, made.stderr
+    with zipfile.ZipFile(tmp_path / "inner.zip", "w") as inner:
+        inner.write(image, "film")
+
+    def outcome_of(**files):
+        with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
+            for name, file in files.items():
+                archive.write(file, f"cd/{name}")
+        return Receiver().intake().take(*settled(tmp_path / "zip"))
+
+    assert outcome_of(DICOMDIR=directory, film=image) == Outcome(state="taken")
+    told = outcome_of(DICOMDIR=directory, other=image)
+    assert told.state == "failed"
+    assert told.reason.endswith("1 failed: The DICOMDIR names a file that the archive does not hold.")
+    told = outcome_of(film=image, inner=tmp_path / "inner.zip")
+    assert told.state == "failed"
+    assert "Of 2 members of the archive 1 failed: A ZIP archive within an archive" in told.reason
+    told = outcome_of(film=image, dicomdir=image)
+    assert "The DICOMDIR cannot be read" in told.reason
 
 
 def test_a_file_that_grows_while_it_is_read_is_not_taken(tmp_path):
@@ -180,7 +217,16 @@ def test_a_file_that_grows_while_it_is_read_is_not_taken(tmp_path):
             file.write(b"more")
 
     with pytest.raises(StillChanging):
-        FileIntake("folder:scans", CONTEXTS, receive).take(str(path))
+        FileIntake("folder:scans", CONTEXTS, receive).take(*settled(path))
+
+
+def test_a_file_that_is_not_as_it_settled_is_not_taken(tmp_path):
+    path, state = settled(file_of(tmp_path / "film"))
+    receiver = Receiver()
+    os.utime(path, ns=(0, state.modified + 1))
+    with pytest.raises(StillChanging):
+        receiver.intake().take(path, state)
+    assert receiver == []
 
 
 # -- which files --
@@ -266,7 +312,7 @@ def test_what_may_not_be_read_is_told(as_nobody):
         "open/file": None,
     }
     with pytest.raises(PermissionError):
-        Receiver().intake().take(str(as_nobody / "open" / "file"))
+        Receiver().intake().take(*settled(as_nobody / "open" / "file"))
 
 
 def test_an_entry_whose_kind_cannot_be_told_ends_no_look(tmp_path, monkeypatch):
@@ -381,9 +427,9 @@ def test_a_file_is_put_away_beside_what_is_there_already(tmp_path):
     for content in (b"1", b"2"):
         (tmp_path / "a").mkdir(exist_ok=True)
         (tmp_path / "a" / "x").write_bytes(content)
-        put_away(str(tmp_path), str(tmp_path / "a" / "x"), outcome)
+        put_away(str(tmp_path), *settled(tmp_path / "a" / "x"), outcome)
     (tmp_path / "a" / "x").write_bytes(b"3")
-    put_away(str(tmp_path), str(tmp_path / "a" / "x"), Outcome(state="taken"))
+    put_away(str(tmp_path), *settled(tmp_path / "a" / "x"), Outcome(state="taken"))
     found = {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     assert found == {
         "failed/a/x": b"1",
@@ -392,6 +438,15 @@ def test_a_file_is_put_away_beside_what_is_there_already(tmp_path):
         "failed/a/x.1.reason": b"It is empty.\n",
         "done/a/x": b"3",
     }
+
+
+def test_a_file_that_is_another_by_now_is_not_put_away(tmp_path):
+    path, state = settled(file_of(tmp_path / "x"))
+    os.utime(path, ns=(0, state.modified + 1))
+    for outcome in (Outcome(state="taken"), Outcome(state="failed", reason="It is empty.")):
+        with pytest.raises(StillChanging):
+            put_away(str(tmp_path), path, state, outcome)
+    assert [one.name for one in tmp_path.rglob("*") if one.is_file()] == ["x"]
 
 
 # -- settings --

@@ -6,8 +6,8 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -27,14 +27,14 @@ from pydicom.uid import (
 
 from cxr_pacs.dimse import ReceivedInstance
 from cxr_pacs.errors import RefusedInstance, UnreadableMedium, UnreadablePixels
-from cxr_pacs.gateway.file_set import is_dicomdir_name
-from cxr_pacs.gateway.media import is_hidden
+from cxr_pacs.gateway.file_set import is_dicomdir_name, referenced_files
+from cxr_pacs.gateway.media import Media, is_hidden
 from cxr_pacs.gateway.preamble import with_preamble
 from cxr_pacs.gateway.watch.tree import FileState
 from cxr_pacs.gateway.zip_members import ZipMember, list_members
 from cxr_pacs.radiograph import MAXIMUM_INFLATED, check_inflation
 
-__all__ = ["FileIntake", "Outcome", "StillChanging", "received_instance"]
+__all__ = ["FileIntake", "Outcome", "StillChanging", "check_file_set", "received_instance"]
 
 _ZIP: Final = b"PK\x03\x04"
 _META: Final = 132  # bytes before the file meta information (PS3.10 7.1)
@@ -45,7 +45,7 @@ _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
 
 class StillChanging(Exception):
-    """The file changed while it was read."""
+    """A file is not, or no more, as it was when it was complete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Outcome:
         ``taken`` in; ``refused``, since it is nothing for this gateway; or ``failed``, which a person may
         mend.
     reason : str or None
-        One sentence, without a name: of a file that is not taken.
+        One sentence, without a name: of a file that is not taken, or of an archive what of it is not.
     digest : str or None
         SHA-256 of the data set that was taken.
     """
@@ -91,32 +91,33 @@ class FileIntake:
         self._contexts = contexts
         self._receive = receive
 
-    def take(self, path: str) -> Outcome:
-        """Take in the file at `path`: an image, or a ZIP archive of such.
+    def take(self, path: str, state: FileState) -> Outcome:
+        """Take in the file at `path`, an image or a ZIP archive of such, as it is in `state`.
 
         Raises
         ------
         StillChanging
-            It is another one than when reading began.
+            It is in another state, or came to be while it was read.
         SpoolUnavailable
             The intake could not keep it now.
         OSError
             It cannot be read.
         """
         with open(path, "rb") as file:  # noqa: PTH123  a name need not be UTF-8
-            before = FileState.of(os.fstat(file.fileno()))
-            if before.size == 0:
+            if FileState.of(os.fstat(file.fileno())) != state:
+                raise StillChanging
+            if state.size == 0:
                 return Outcome(state="failed", reason="It is empty.")
             head = file.read(len(_ZIP))
             if head == _ZIP:
                 outcome = self._take_members(Path(path))
-            elif before.size > MAXIMUM_INFLATED:
-                return Outcome(state="failed", reason=_too_large(before.size))
+            elif state.size > MAXIMUM_INFLATED:
+                return Outcome(state="failed", reason=_too_large(state.size))
             else:
                 content = head + file.read(MAXIMUM_INFLATED)
-                if FileState.of(os.fstat(file.fileno())) == before:
+                if FileState.of(os.fstat(file.fileno())) == state:
                     outcome = self._take_content(content)
-            if FileState.of(os.fstat(file.fileno())) != before:
+            if FileState.of(os.fstat(file.fileno())) != state:
                 raise StillChanging
         return outcome
 
@@ -138,24 +139,44 @@ class FileIntake:
             return Outcome(state="failed", reason=str(error))
         for state in ("failed", "refused"):
             those = [one for one in outcomes if one.state == state]
-            if those and (state == "failed" or len(those) == len(outcomes)):
+            if those:
                 told = f"Of {len(outcomes)} members of the archive {len(those)} {state}: {those[0].reason}"
-                return replace(those[0], reason=told)
+                others_are_taken = state == "refused" and len(those) < len(outcomes)
+                return Outcome(state="taken" if others_are_taken else those[0].state, reason=told)
         return Outcome(state="taken") if outcomes else Outcome(state="refused", reason="An empty archive.")
 
     def _members(self, archive: Path) -> Iterator[Outcome]:
-        for member in list_members(archive):
-            *_, name = parts = member.name.split("/")
-            if not is_dicomdir_name(name) and not any(map(is_hidden, parts)):
+        members = list_members(archive)
+        held = {member.name.casefold() for member in members}
+        for member in members:
+            *folders, name = member.name.split("/")
+            if any(map(is_hidden, (*folders, name))):
+                continue
+            if is_dicomdir_name(name):
+                yield from _absent(archive, member, held)
+            else:
                 yield self._take_member(archive, member)
 
     def _take_member(self, archive: Path, member: ZipMember) -> Outcome:
-        if member.size > MAXIMUM_INFLATED:
-            return Outcome(state="failed", reason=_too_large(member.size))
         try:
-            return self._take_content(member.read(archive))
+            return self._take_content(_unpacked(archive, member))
         except UnreadableMedium as error:
             return Outcome(state="failed", reason=str(error))
+
+
+def check_file_set(path: str) -> None:
+    """Look whether all that a DICOMDIR names is there.
+
+    Raises
+    ------
+    UnreadableMedium
+        It is not, or not yet; or the DICOMDIR cannot be read.
+    """
+    directory = Path(path)
+    faults = {one.path: one.fault for one in Media([directory]) if one.fault is not None}
+    if faults:
+        absent = "It names files that are not there or cannot be read: `cxr-pacs analyse` tells which."
+        raise UnreadableMedium(faults.get(directory) or absent)
 
 
 def received_instance(
@@ -174,6 +195,8 @@ def received_instance(
     if part10[_META - 4 : _META] != b"DICM":
         raise RefusedInstance("It is not a DICOM file.")
     syntax, dataset = _split(part10)
+    if not any(syntax in syntaxes for syntaxes in contexts.values()):
+        raise _not_decoded(syntax)
     found = _elements(dataset, syntax)
     sop_class, sop_instance = (_uid(found.get(tag)) for tag in (_SOP_CLASS, _SOP_INSTANCE))
     _check_read(sop_class, syntax, contexts)
@@ -196,10 +219,13 @@ def _split(part10: bytes) -> tuple[UID, bytes]:
         try:
             meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
             syntax = UID(str(meta.TransferSyntaxUID), IGNORE)
+            media_class = str(meta.get("MediaStorageSOPClassUID"))
         except Exception as error:  # noqa: BLE001  pydicom raises anything for bytes that are not DICOM
             raise UnreadableMedium(
                 f"Its file meta information is damaged or incomplete ({type(error).__name__})."
             ) from None
+        if media_class == MediaStorageDirectoryStorage:  # its data set does not say so (PS3.3 F.3.2)
+            raise RefusedInstance("It is a DICOMDIR: the files that it names are taken in by themselves.")
         return syntax, part10[file.tell() :]
 
 
@@ -248,15 +274,17 @@ def _uid(value: bytes | None) -> str:
 
 
 def _check_read(sop_class: str, syntax: UID, contexts: Mapping[str, Collection[str]]) -> None:
-    if sop_class == MediaStorageDirectoryStorage:
-        raise RefusedInstance("It is a DICOMDIR: the files that it names are taken in by themselves.")
     if not sop_class:
         raise UnreadableMedium("It ends before its SOP Class UID, or has none.")
     if sop_class not in contexts:
         raise RefusedInstance(f"{_name(sop_class, 'an unknown SOP class')}: the gateway reads others.")
     if syntax not in contexts[sop_class]:
-        name = _name(syntax, "an unknown transfer syntax")
-        raise RefusedInstance(f"{name}: the gateway does not decode it.")
+        raise _not_decoded(syntax)
+
+
+def _not_decoded(syntax: UID) -> RefusedInstance:
+    name = _name(syntax, "an unknown transfer syntax")
+    return RefusedInstance(f"{name}: the gateway does not decode it.")
 
 
 def _name(uid: str, otherwise: str) -> str:
@@ -277,6 +305,29 @@ def _file_meta(sop_class: str, sop_instance: str, syntax: UID) -> bytes:
         buffer.write(bytes(128) + b"DICM")
         write_file_meta_info(buffer, meta, enforce_standard=False)
         return buffer.getvalue()
+
+
+def _unpacked(archive: Path, member: ZipMember) -> bytes:
+    if member.size > MAXIMUM_INFLATED:
+        raise UnreadableMedium(_too_large(member.size))
+    content = member.read(archive)
+    if content.startswith(_ZIP):
+        raise UnreadableMedium("A ZIP archive within an archive: unpack the outer one.")
+    return content
+
+
+def _absent(archive: Path, directory: ZipMember, held: Container[str]) -> Iterator[Outcome]:
+    """Tell of each file that a DICOMDIR in an archive names and the archive does not hold."""
+    above = directory.name.rpartition("/")[0]
+    try:
+        named = referenced_files(_unpacked(archive, directory))
+    except UnreadableMedium as error:
+        yield Outcome(state="failed", reason=str(error))
+        return
+    for parts in named:
+        if "/".join(filter(None, (above, *parts))).casefold() not in held:
+            reason = "The DICOMDIR names a file that the archive does not hold."
+            yield Outcome(state="failed", reason=reason)
 
 
 def _too_large(size: int) -> str:

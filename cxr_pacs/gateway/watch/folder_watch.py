@@ -14,10 +14,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from pathlib import Path
 from typing import Final
 
-from cxr_pacs.errors import SpoolFull, SpoolUnavailable, kind_and_place
-from cxr_pacs.gateway.watch.file_intake import FileIntake, Outcome, StillChanging
+from cxr_pacs.errors import SpoolFull, SpoolUnavailable, UnreadableMedium, kind_and_place
+from cxr_pacs.gateway.file_set import is_dicomdir_name
+from cxr_pacs.gateway.watch.file_intake import FileIntake, Outcome, StillChanging, check_file_set
 from cxr_pacs.gateway.watch.filing import put_away
 from cxr_pacs.gateway.watch.noticing import Notices
 from cxr_pacs.gateway.watch.record import UNREADABLE, Record, path_digest
@@ -65,6 +67,8 @@ class FolderWatch:
         self._holder: tuple[int, int] | None = None
         # Files that are not taken in and are to be moved, and since when.
         self._left: dict[str, float] = {}
+        # Files that could not be moved, as the log says once.
+        self._unmoved: set[str] = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=settings.source, daemon=True)
 
@@ -160,11 +164,13 @@ class FolderWatch:
         elif (outcome := self._record.outcome(sighting.path, sighting.state)) is None:
             self._settling.notice(sighting.path, sighting.state, time.monotonic())
         elif self._settings.move:
-            self._put_away_in_time(sighting.path, outcome)
+            self._put_away_in_time(sighting.path, sighting.state, outcome)
 
     def _take(self, path: str, state: FileState) -> None:
         try:
-            outcome = self._intake.take(path)
+            outcome = self._intake.take(path, state)
+            if is_dicomdir_name(Path(path).name) and not self._settings.move:  # what was moved is not missing
+                check_file_set(path)
         except StillChanging:
             self._settling.notice(path, state, time.monotonic())
         except FileNotFoundError:
@@ -172,6 +178,8 @@ class FolderWatch:
         except OSError as error:
             reason = f"It cannot be read: {error.strerror}."
             self._conclude(path, UNREADABLE, Outcome(state="failed", reason=reason))
+        except UnreadableMedium as error:  # which other files may mend
+            self._conclude(path, UNREADABLE, Outcome(state="failed", reason=str(error)))
         except SpoolUnavailable:
             raise
         except Exception as error:  # noqa: BLE001  top of the work on one file: others have no part in it
@@ -189,20 +197,25 @@ class FolderWatch:
             )
         if self._settings.move and state != UNREADABLE:
             self._left.pop(path, None)
-            self._put_away_in_time(path, outcome)
+            self._put_away_in_time(path, state, outcome)
 
-    def _put_away_in_time(self, path: str, outcome: Outcome) -> None:
+    def _put_away_in_time(self, path: str, state: FileState, outcome: Outcome) -> None:
         """Move a file at once, or one that is not taken in when it has been as it is for long enough."""
         now = time.monotonic()
         if outcome.state == "taken" or now - self._left.setdefault(path, now) >= _SECOND_THOUGHTS:
             self._left.pop(path, None)
-            self._put_away(path, outcome)
+            self._put_away(path, state, outcome)
 
-    def _put_away(self, path: str, outcome: Outcome) -> None:
+    def _put_away(self, path: str, state: FileState, outcome: Outcome) -> None:
         try:
-            put_away(self._tree.root, path, outcome)
+            put_away(self._tree.root, path, state, outcome)
+        except StillChanging:
+            pass  # another one has its name now, which the next look sees
         except OSError as error:
-            file = path_digest(path)[:_SHORT]
-            logger.warning("%s: file %s is not moved: %s", self._settings.source, file, error.strerror)
+            if path not in self._unmoved:
+                self._unmoved.add(path)
+                file = path_digest(path)[:_SHORT]
+                logger.warning("%s: file %s is not moved: %s", self._settings.source, file, error.strerror)
         else:
+            self._unmoved.discard(path)
             self._record.forget([path])

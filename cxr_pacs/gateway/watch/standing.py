@@ -92,12 +92,12 @@ def watch_standings(connection: sa.Connection, settings: Settings) -> tuple[Watc
 
 
 def file_histories(connection: sa.Connection, path: Path) -> Iterator[FileHistory]:
-    """Tell what became of a file; of a folder, what became of each file in it that was not taken in."""
+    """Tell what became of a file; of a folder, what became of each file in it that was not taken in whole."""
     alone = not path.is_dir()
     for file in [path.absolute()] if alone else _files(path.absolute()):
         query = sa.select(watched_file).where(watched_file.c.path_digest == path_digest(os.fspath(file)))
         row = connection.execute(query).first()
-        if alone or (row is not None and row.state != "taken"):
+        if alone or (row is not None and (row.state != "taken" or row.reason is not None)):
             yield _history(connection, file, row)
 
 
@@ -108,7 +108,7 @@ def _history(connection: sa.Connection, file: Path, row: sa.Row[tuple[object, ..
     elif row.state == "taken":
         query = sa.select(instance.c.sop_instance_uid).where(instance.c.digest == row.digest)
         uid = connection.execute(query).scalar()
-        sentence = "It was taken in."
+        sentence = "It was taken in." if row.reason is None else f"It was taken in. {row.reason}"
     else:
         said = "could not be taken in" if row.state == "failed" else "is nothing for this gateway"
         sentence = f"It {said}: {row.reason}"
