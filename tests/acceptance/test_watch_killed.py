@@ -8,14 +8,15 @@ from __future__ import annotations
 import io
 import os
 import random
-import shutil
 import signal
 import statistics
 import sys
 import threading
 import time
+import zipfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 FILES = int(os.environ.get("CXR_FILES", "90"))
 KILLS = int(os.environ.get("CXR_KILLS", "4"))
 WRITERS = 3
+# Seconds within which a film is taken in on a busy machine; by events before the next look over the folder.
+LATEST = 30.0
 # Seconds after which what does not come will not come.
 PATIENCE = 120.0 + FILES
 
@@ -42,9 +45,10 @@ PATIENCE = 120.0 + FILES
 class Writers:
     """Three who copy films into a folder with pauses: in pieces, renamed, moved, twice, and half a one."""
 
-    def __init__(self, folder: Path, chance: random.Random) -> None:
+    def __init__(self, folder: Path, many: int, chance: random.Random) -> None:
         self.studies: list[str] = []
-        self.damaged = 0
+        self.damaged: list[Path] = []
+        self._many = many
         self._folder = folder
         self._lock = threading.Lock()
         self._seeds = [chance.random() for _ in range(WRITERS)]
@@ -68,7 +72,7 @@ class Writers:
     def _write(self, number: int) -> None:
         chance = random.Random(self._seeds[number])  # noqa: S311  the seed is in the test's name
         ways = (self._in_pieces, self._renamed, self._moved, self._copied, self._cut_off)
-        for serial in range(len(range(number, FILES, WRITERS))):
+        for serial in range(len(range(number, self._many, WRITERS))):
             film = new_radiograph()
             path = self._folder / f"w{number}" / f"{serial // 50}" / f"IM{serial}"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,20 +99,24 @@ class Writers:
     def _moved(self, path: Path, content: bytes, chance: random.Random) -> None:
         path.write_bytes(content)
         threading.Event().wait(chance.choice((0.0, 0.5, 3.0)) if chance.random() < 0.2 else 0.0)
-        path.rename(path.with_name(f"{path.name}.dcm"))
+        with suppress(FileNotFoundError):  # it is done
+            path.rename(path.with_name(f"{path.name}.dcm"))
 
     def _copied(self, path: Path, content: bytes, chance: random.Random) -> None:
         path.write_bytes(content)
-        shutil.copy(path, path.with_name(f"copy of {path.name} {chance.randrange(9)}"))
+        path.with_name(f"copy of {path.name} {chance.randrange(9)}").write_bytes(content)
 
     def _cut_off(self, path: Path, content: bytes, chance: random.Random) -> None:
         """Leave half a file beside the whole one for good."""
         path.write_bytes(content)
-        path.with_name(f"{path.name} half").write_bytes(content[: chance.randrange(len(content))])
+        half = path.with_name(f"{path.name} half")
+        half.write_bytes(content[: chance.randrange(len(content))])
+        with self._lock:
+            self.damaged.append(half)
 
 
-def _kill_at_random(process: WatchProcess, writers: Writers, chance: random.Random) -> None:
-    for moment in sorted(chance.sample(range(FILES), KILLS)):
+def _kill_at_random(process: WatchProcess, writers: Writers, many: int, chance: random.Random) -> None:
+    for moment in sorted(chance.sample(range(many), KILLS)):
         eventually(lambda moment=moment: writers.written >= moment, timeout=PATIENCE)
         if chance.random() < 0.7:
             process.await_ready()
@@ -119,8 +127,14 @@ def _kill_at_random(process: WatchProcess, writers: Writers, chance: random.Rand
 
 @pytest.mark.timeout(3 * PATIENCE)
 @pytest.mark.parametrize("seed", [SEED])
+@pytest.mark.parametrize(("many", "option"), [(FILES, ()), (FILES // 3, ("--move",))], ids=["stay", "move"])
 def test_each_file_is_reported_once_though_the_watch_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    many: int,
+    option: Sequence[str],
+    seed: int,
+    capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.setenv(SECONDS, "0")
     chance = random.Random(seed)  # noqa: S311  the seed is in the test's name
@@ -129,19 +143,22 @@ def test_each_file_is_reported_once_though_the_watch_is_killed(
     began = time.monotonic()
     with (
         WatchProcess(
-            tmp_path, source, tmp_path / "out", "watch", source, "--out", tmp_path / "out"
+            tmp_path, source, tmp_path / "out", "watch", source, "--out", tmp_path / "out", *option
         ) as process,
-        Writers(source, chance) as writers,
+        Writers(source, many, chance) as writers,
     ):
         books = Books(f"sqlite:///file:{process.spool / 'ledger.sqlite'}?mode=ro&uri=true", process.spool)
-        _kill_at_random(process, writers, chance)
+        _kill_at_random(process, writers, many, chance)
         writers.finish()
         before = _content(source)
-        wanted = FILES * ONE_OF_EACH.total()
+        wanted = many * ONE_OF_EACH.total()
         try:
             eventually(lambda: len(process.results) >= wanted, timeout=PATIENCE, every=0.5)
-            eventually(lambda: len(process.lines) == FILES, timeout=PATIENCE)
+            eventually(lambda: len(process.lines) == many, timeout=PATIENCE)
             eventually(lambda: not books.unfinished(), timeout=PATIENCE)
+            if option:
+                eventually(lambda: _whole(source, writers.damaged) == [], timeout=PATIENCE)
+            eventually(lambda: _are_told(process, writers.damaged), timeout=PATIENCE)
         except TimeoutError as error:
             pytest.fail(f"{error}\n{books.unfinished()}\n{process.said[-5000:]}")
         seconds = time.monotonic() - began
@@ -151,10 +168,32 @@ def test_each_file_is_reported_once_though_the_watch_is_killed(
     assert made == {(study, kind): many for study in writers.studies for kind, many in ONE_OF_EACH.items()}
     assert sorted(line["study_instance_uid"] for line in process.lines) == sorted(writers.studies)
     assert {line["reported"] for line in process.lines} == {"True"}
-    assert len(list(process.out.glob("*/study.json"))) == FILES
-    assert _content(source) == before
+    assert len(list(process.out.glob("*/study.json"))) == many
+    if option:
+        done = [path for path in (source / "done").rglob("*") if path.is_file()]
+        assert {str(header(path).StudyInstanceUID) for path in done} == set(writers.studies)
+    else:
+        assert _content(source) == before
+        assert {process.became(path) for path in _whole(source, writers.damaged)} == {("taken", None)}
     with capsys.disabled():
-        sys.stdout.write(f"\n{FILES} films, {KILLS} kills: {seconds:.0f} s, {FILES / seconds:.1f} a second\n")
+        sys.stdout.write(f"\n{many} films, {KILLS} kills: {seconds:.0f} s, {many / seconds:.1f} a second\n")
+
+
+def _whole(source: Path, damaged: Sequence[Path]) -> list[Path]:
+    """The films that lie where they were copied to."""
+    away = (source / "done", source / "failed")
+    found = (path for path in source.rglob("*") if path.is_file() and path not in damaged)
+    return [path for path in found if not any(map(path.is_relative_to, away))]
+
+
+def _are_told(process: WatchProcess, damaged: Sequence[Path]) -> bool:
+    """Whether of each half film it is known that it is none, or its reason lies beside it."""
+    for path in damaged:
+        state, reason = process.became(path) or ("", None)
+        moved = process.source / "failed" / path.relative_to(process.source)
+        if not (state in {"failed", "refused"} and reason) and not moved.is_file():
+            return False
+    return True
 
 
 def _content(folder: Path) -> dict[str, tuple[int, int]]:
@@ -165,9 +204,19 @@ def _content(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def _drop(process: WatchProcess, films: Sequence[bytes], chance: random.Random) -> Iterator[float]:
-    """Copy films in one after the other; when the last byte of each was there."""
+    """Copy films in, one renamed and one packed; when the last byte of each was there."""
+    (process.source / "half").write_bytes(films[0][:-1])
+    (process.source / "notes").write_text("Doe, John")
     for number, film in enumerate(films):
-        (process.source / f"film {number}").write_bytes(film)
+        path = process.source / f"film {number}"
+        if number == 1:
+            path.with_suffix(".part").write_bytes(film)
+            path.with_suffix(".part").rename(path)
+        elif number == 2:
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("film", film)
+        else:
+            path.write_bytes(film)
         yield time.time()
         threading.Event().wait(chance.uniform(0.1, 0.4))
 
@@ -184,10 +233,12 @@ def _watched(folder: Path, notice: str, rescan: float, films: Sequence[bytes]) -
         eventually(lambda: len(process.results) == len(films) * ONE_OF_EACH.total())
         eventually(lambda: len(process.lines) == len(films))
         eventually(lambda: all(line["reported"] == "True" for line in process.lines))
+        eventually(lambda: all(map(process.became, source.iterdir())))
         assert process.end(signal.SIGTERM) == 0, process.said[-5000:]
     reported = {p.parent.name: p.stat().st_mtime for p in process.results if header(p).Modality == "SR"}
     taken_in = [process.received[study] - at for study, at in zip(studies, copied, strict=True)]
     in_all = [reported[study] - at for study, at in zip(studies, copied, strict=True)]
+    assert max(taken_in) < LATEST
     told = ", ".join(
         f"{what} median {statistics.median(seconds):.1f} s, longest {max(seconds):.1f} s"
         for what, seconds in (("taken in", taken_in), ("reported", in_all))
@@ -211,5 +262,15 @@ def test_events_and_polling_give_the_same(
         return sorted(lines, key=lambda line: line["sop_instance_uid"])
 
     assert outcomes(by_events) == outcomes(by_polling)
+
+    def files(process):
+        return {path.name: process.became(path) for path in process.source.iterdir()}
+
+    assert files(by_events) == files(by_polling)
+    assert Counter(state for state, _ in files(by_events).values()) == {
+        "taken": len(films),
+        "failed": 1,
+        "refused": 1,
+    }
     with capsys.disabled():
         sys.stdout.write(f"\nfrom the last byte, stable for 0.5 s, quiet for 0.3 s:\n{events}\n{polling}\n")

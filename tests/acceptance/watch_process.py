@@ -13,6 +13,8 @@ from peers import eventually
 from pydicom import dcmread
 from swift_gateway import COMMAND
 
+from cxr_pacs.gateway.watch.record import path_digest
+
 if TYPE_CHECKING:
     import signal
     from pathlib import Path
@@ -93,6 +95,12 @@ class WatchProcess:
         query = "SELECT study_instance_uid, received_at FROM instance JOIN study ON study.id = study_id"
         with closing(sqlite3.connect(self.spool / "ledger.sqlite", timeout=30)) as ledger:
             return dict(ledger.execute(query).fetchall())
+
+    def became(self, path: Path) -> tuple[str, str | None] | None:
+        """What became of a file, and the reason; None where that is not known."""
+        query = "SELECT state, reason FROM watched_file WHERE path_digest = ?"
+        with closing(sqlite3.connect(self.spool / "ledger.sqlite", timeout=30)) as ledger:
+            return ledger.execute(query, (path_digest(str(path)),)).fetchone()
 
     @property
     def results(self) -> list[Path]:

@@ -12,7 +12,7 @@ import shutil
 
 import pytest
 from bright_engine import BrightEngine
-from peers import eventually
+from peers import Archive, eventually
 from PIL import Image
 from pydicom import dcmread
 from radiographs import make_radiograph, synthetic_chest
@@ -46,7 +46,7 @@ class _Site:
         self._spool = folder / "spool"
         self.database_url = ""
 
-    def settings(self, *, route=(), watch="polling", **out):
+    def settings(self, *, route=(), more=(), **out):
         return Settings.model_validate(
             {
                 "spool": {"path": self._spool},
@@ -56,10 +56,11 @@ class _Site:
                 "delivery": {"first_retry": 0.1, "longest_retry": 0.2},
                 "destination": [
                     {"name": "out", "folder": self.out, "pictures": True, "tables": True} | out,
+                    *more,
                 ],
                 "route": list(route),
                 "watch": [
-                    {"name": one.name, "folder": one, "notice": watch, "rescan": 0.2, "stable": 0.0}
+                    {"name": one.name, "folder": one, "notice": "polling", "rescan": 0.2, "stable": 0.0}
                     for one in (self.scans, self.film)
                 ],
             }
@@ -154,6 +155,22 @@ def test_the_tables_tell_of_the_sources_that_are_routed_there(site):
     assert [line["study_instance_uid"] for line in site.lines] == [film.StudyInstanceUID]
     assert [path.name for path in site.out.iterdir() if path.is_dir()] == [film.StudyInstanceUID]
     assert [path.suffix for path in (site.out / film.StudyInstanceUID).iterdir()].count(".dcm") == 1
+
+
+def test_the_results_of_a_watched_folder_go_to_an_archive_by_rule(site, tmp_path):
+    drop(site.scans, "one", PatientID="ONE")
+    film = drop(site.film, "two", PatientID="TWO")
+    with Archive(tmp_path / "archive") as archive:
+        pacs = {"name": "pacs", "ae_title": archive.ae_title, "host": archive.host, "port": archive.port}
+        routes = [
+            {"destinations": ["out"]},
+            {"destinations": ["pacs"], "source": ["folder:film"], "objects": ["report", "original"]},
+        ]
+        settings = site.settings(route=routes, more=[pacs])
+        site.run(settings, lambda: reported(site, 2)() and len(archive.instances) == 2)
+        came = {one.sop_instance_uid for one in archive.instances}
+        assert {one.study_instance_uid for one in archive.instances} == {film.StudyInstanceUID}
+    assert film.SOPInstanceUID in came
 
 
 def test_what_is_lost_is_written_at_the_next_start_and_what_is_there_is_left_alone(site):

@@ -135,10 +135,10 @@ def test_a_restart_reads_nothing_again_and_a_changed_file_alone_is_looked_at(sit
 
 
 @pytest.mark.parametrize("notice", ["events", "polling"])
-def test_files_that_grow_are_renamed_in_copied_replaced_or_removed(site, notice, tmp_path):
+def test_files_that_grow_are_renamed_in_copied_replaced_or_removed(site, notice, looks, tmp_path):
     # With events alone: the next look over everything would come in a minute.
     with site.watching(notice=notice, rescan=60.0 if notice == "events" else 0.3):
-        eventually(lambda: threading.active_count() > 2 or notice == "polling")
+        eventually(lambda: looks)  # and listens since before
         first = site.drop("first")
         eventually(lambda: site.uids == [first])
         content = (site.folder / "first").read_bytes()
