@@ -212,7 +212,8 @@ def test_an_archive_within_an_archive_and_what_a_dicomdir_misses_are_told(tmp_pa
     told = outcome_of(DICOMDIR=directory, other=image)
     assert told.state == "failed"
     assert told.reason.endswith("1 failed: The DICOMDIR names a file that the archive does not hold.")
-    told = outcome_of(film=image, inner=tmp_path / "inner.zip")
+    assert outcome_of(film=image, viewer=tmp_path / "inner.zip").state == "taken"
+    told = outcome_of(film=image, **{"inner.ZIP": tmp_path / "inner.zip"})
     assert told.state == "failed"
     assert "Of 2 members of the archive 1 failed: A ZIP archive within an archive" in told.reason
     told = outcome_of(film=image, dicomdir=image)

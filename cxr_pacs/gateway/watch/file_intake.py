@@ -311,7 +311,9 @@ def _unpacked(archive: Path, member: ZipMember) -> bytes:
     if member.size > MAXIMUM_INFLATED:
         raise UnreadableMedium(_too_large(member.size))
     content = member.read(archive)
-    if content.startswith(_ZIP):
+    if content.startswith(_ZIP) and member.name.casefold().endswith(
+        ".zip"
+    ):  # a viewer's .jar is another thing
         raise UnreadableMedium("A ZIP archive within an archive: unpack the outer one.")
     return content
 
