@@ -108,7 +108,7 @@ class Standing:
         """Whether something stands that will not go on by itself."""
         stuck = any(one.parked or (one.problem and not one.removed) for one in self.destinations)
         untold = any(one.parked for one in self.messages) or any(one.failed for one in self.commitments)
-        unread = any(one.failed or one.problem for one in self.watches)
+        unread = any((one.failed and not one.elsewhere) or one.problem for one in self.watches)
         parts = (self.without_report, self.decided["hold"], stuck, untold, unread, self.disk.refusing)
         return any(parts)
 

@@ -24,12 +24,14 @@ from cxr_pacs.cli import main
 from cxr_pacs.errors import SpoolUnavailable
 from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.service import Gateway, Role
+from cxr_pacs.gateway.standing import standing
 from cxr_pacs.gateway.tables import watched_file
-from cxr_pacs.gateway.watch import FolderWatch
-from cxr_pacs.gateway.watch.file_intake import FileIntake
+from cxr_pacs.gateway.watch import FolderWatch, watch_standings
+from cxr_pacs.gateway.watch.file_intake import FileIntake, Outcome
 from cxr_pacs.gateway.watch.record import Record
-from cxr_pacs.gateway.watch.tree import Tree
-from cxr_pacs.settings import Settings, SpoolSettings, load_settings
+from cxr_pacs.gateway.watch.tree import FileState, Tree
+from cxr_pacs.gateway.watermark import disk_usage
+from cxr_pacs.settings import Settings, SpoolSettings
 from cxr_pacs.watching import WatchSettings
 
 CONTEXTS = {str(DigitalXRayImageStorageForPresentation): (str(ExplicitVRLittleEndian),)}
@@ -415,20 +417,34 @@ def test_files_that_are_gone_are_forgotten_but_not_where_another_folder_is_there
         eventually(lambda: site.rows == [])
 
 
-def test_what_failed_in_a_folder_that_is_watched_no_more_needs_nobody_after_a_start(site, capsys):
-    site.drop("good")
-    (site.folder / "bad").touch()
-    with site.watching():
-        eventually(lambda: len(site.rows) == 2)
-    assert main(["status", "--config", str(site.config)]) == 3
-    site.config.write_text(site.config.read_text().split("[[watch]]")[0])
-    gateway = Gateway(load_settings(site.config), BrightEngine(), Role.WATCHER)
+def test_what_failed_in_a_folder_that_is_watched_no_more_needs_nobody(tmp_path, on_both_databases):
+    spool = {"path": tmp_path / "spool"}
+    settings = Settings.model_validate({"spool": spool, "database": {"url": on_both_databases}})
+    watched = settings.model_copy(update={"watch": (WatchSettings(name="in", folder=tmp_path),)})
+    (tmp_path / "spool").mkdir()
+    ledger = open_ledger(settings.database_url)
+    record = Record(ledger, "in", time.time)
+    for name, outcome in (
+        ("good", Outcome(state="taken")),
+        ("bad", Outcome(state="failed", reason="It is empty.")),
+    ):
+        record.put(str(tmp_path / name), FileState(1, 1), outcome)
+    record.flush()
+
+    def needs_a_person(settings):
+        with ledger.begin() as connection:
+            watches = watch_standings(connection, settings)
+            assert [one.taken for one in watches] == [1]
+            return standing(connection, {}, watches, disk_usage(settings.spool)).needs_a_person
+
+    assert needs_a_person(watched)
+    gateway = Gateway(settings, BrightEngine(), Role.WATCHER)
     gateway.start()
     gateway.stop()
-    assert [row.state for row in site.rows] == ["taken"]
-    capsys.readouterr()
-    assert main(["status", "--config", str(site.config)]) == 0
-    assert "in: 1 files taken in, 0 refused, 0 failed" in capsys.readouterr().out
+    assert not needs_a_person(settings)
+    # There it may be another host's.
+    assert needs_a_person(watched) == ledger.is_shared
+    ledger.engine.dispose()
 
 
 @pytest.mark.parametrize(

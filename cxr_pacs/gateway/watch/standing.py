@@ -28,6 +28,8 @@ class WatchStanding:
     name : str
     problem : str or None
         Why it cannot be read now.
+    elsewhere : bool
+        Whether these settings do not have it and the database is shared: it is another host's, or was.
     taken, refused, failed : int
         Files in it; of the failed ones also those that were moved to ``failed``.
     last_reason : str or None
@@ -36,6 +38,7 @@ class WatchStanding:
 
     name: str
     problem: str | None
+    elsewhere: bool
     taken: int
     refused: int
     failed: int
@@ -65,6 +68,7 @@ class FileHistory:
 def watch_standings(connection: sa.Connection, settings: Settings) -> tuple[WatchStanding, ...]:
     """Count the files of every watched folder, and look whether it can be read."""
     folders = {watch.name: watch for watch in settings.watch}
+    is_shared = connection.dialect.name == "postgresql"
     query = sa.select(watched_file.c.watch, watched_file.c.state, sa.func.count())
     counts = {
         (row[0], row[1]): int(row[2])
@@ -81,6 +85,7 @@ def watch_standings(connection: sa.Connection, settings: Settings) -> tuple[Watc
             WatchStanding(
                 name=name,
                 problem=None if watch is None else _problem(watch.folder),
+                elsewhere=watch is None and is_shared,
                 taken=counts.get((name, "taken"), 0),
                 refused=counts.get((name, "refused"), 0),
                 failed=counts.get((name, "failed"), 0)
