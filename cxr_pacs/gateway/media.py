@@ -17,13 +17,23 @@ from pathlib import Path
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
-from cxr_pacs.errors import UnreadableMedium
+from cxr_pacs.errors import UnreadableMedium, kind_and_place
 from cxr_pacs.gateway.file_set import is_dicomdir_name, referenced_files
 from cxr_pacs.gateway.preamble import with_preamble
 from cxr_pacs.gateway.zip_members import ZipMember, list_members
 from cxr_pacs.radiograph import MAXIMUM_INFLATED
 
-__all__ = ["AGAIN", "HIDDEN", "RESULTS", "UNNAMED", "Media", "MediaFile", "is_hidden", "printable"]
+__all__ = [
+    "AGAIN",
+    "HIDDEN",
+    "RESULTS",
+    "UNNAMED",
+    "Media",
+    "MediaFile",
+    "is_hidden",
+    "printable",
+    "why_unreadable",
+]
 
 HIDDEN = "hidden or temporary name"
 UNNAMED = "not named by the DICOMDIR above it"
@@ -179,7 +189,7 @@ class Media:
                         except _UNREADABLE as error:  # so the folder is read as any other
                             yield _faulty(at / directory, error)
                             names.remove(directory)
-                except _UNREADABLE as error:
+                except Exception as error:  # noqa: BLE001  whatever one medium is, the others are read
                     yield _faulty(at, error)
                     continue
                 pending += [(at / name, (*above, identity)) for name in reversed(names)]
@@ -219,7 +229,10 @@ class Media:
 
     def _archive(self, path: Path) -> Iterator[MediaFile]:
         members = list_members(path)
-        unnamed = {member.name.casefold(): member for member in members}
+        # Two may have one name, or names that are one on a CD.
+        unnamed: dict[str, list[ZipMember]] = {}
+        for member in members:
+            unnamed.setdefault(member.name.casefold(), []).append(member)
         roots: list[str] = []
         for directory in members:
             name = directory.name.rpartition("/")[2]
@@ -231,7 +244,7 @@ class Media:
                     continue
                 roots.append(directory.name.removesuffix(name))
                 for parts in named:
-                    yield _named_member(path, roots[-1] + "/".join(parts), unnamed)
+                    yield from _named_members(path, roots[-1] + "/".join(parts), unnamed)
         for member in members:
             *folders, name = member.name.split("/")
             if is_dicomdir_name(name) or member.name.casefold() not in unnamed:
@@ -263,22 +276,30 @@ def _member(archive: Path, member: ZipMember) -> MediaFile:
     )
 
 
-def _named_member(archive: Path, name: str, unnamed: dict[str, ZipMember]) -> MediaFile:
+def _named_members(archive: Path, name: str, unnamed: dict[str, list[ZipMember]]) -> Iterator[MediaFile]:
     """Take what a DICOMDIR names out of the members that none named yet."""
-    member = unnamed.pop(name.casefold(), None)
-    if member is not None:
-        return _member(archive, member)
-    reason = "The DICOMDIR names this file, and the archive does not hold it."
-    return MediaFile(name=_member_name(archive, name), path=archive, fault=reason)
+    named = unnamed.pop(name.casefold(), None)
+    if named is not None:
+        yield from (_member(archive, member) for member in named)
+    else:
+        reason = "The DICOMDIR names this file, and the archive does not hold it."
+        yield MediaFile(name=_member_name(archive, name), path=archive, fault=reason)
 
 
 def _member_name(archive: Path, name: str) -> str:
     return printable(f"{archive}:{name}")
 
 
-def _faulty(path: Path, error: OSError | UnreadableMedium) -> MediaFile:
-    reason = f"Cannot be read: {error.strerror}." if isinstance(error, OSError) else str(error)
-    return MediaFile(name=printable(path), path=path, fault=reason)
+def _faulty(path: Path, error: Exception) -> MediaFile:
+    return MediaFile(name=printable(path), path=path, fault=why_unreadable(error))
+
+
+def why_unreadable(error: Exception) -> str:
+    """Say in one sentence why a file or a medium that raised `error` cannot be read."""
+    if isinstance(error, UnreadableMedium):
+        return str(error)
+    why = error.strerror if isinstance(error, OSError) else kind_and_place(error)
+    return f"Cannot be read: {why}."
 
 
 def _file_set(directory: Path) -> Iterator[MediaFile]:

@@ -267,6 +267,22 @@ def test_a_dicomdir_that_is_none_hides_nothing(file_set):
     assert (len(instances(files)), left_out) == (3, {})
 
 
+def test_names_that_a_dicomdir_does_not_tell_apart_are_all_read(file_set, tmp_path):
+    path = tmp_path / "cd.zip"
+    name = next(p.name for p in (file_set / "IMAGES").iterdir() if p.name.startswith("IM0"))
+    with zipfile.ZipFile(path, "w") as opened:
+        for file in sorted(file_set.rglob("*")):
+            if file.is_file():
+                opened.write(file, file.relative_to(file_set))
+        opened.writestr(f"images/{name.lower()}", part10(small_radiograph(7)))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            opened.writestr(f"IMAGES/{name}", part10(small_radiograph(8)))
+    media = Media([path])
+    read = {dcmread(io.BytesIO(file.part10())).SOPInstanceUID for file in media}
+    assert read == {small_radiograph(seed).SOPInstanceUID for seed in (0, 1, 2, 7, 8)}
+    assert media.left_out[UNNAMED] == 1
+
+
 def test_a_dicomdir_within_an_archive(file_set, tmp_path):
     path = tmp_path / "cd.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
