@@ -18,6 +18,7 @@ from cxr_pacs.cli.analyse_output import FEW, print_few, print_many, write_json
 from cxr_pacs.cli.progress import progress
 from cxr_pacs.gateway.bulk.journal import Journal, Listed
 from cxr_pacs.gateway.bulk.objects import remove_leftovers, replacing
+from cxr_pacs.gateway.bulk.once import accepted_once
 from cxr_pacs.gateway.bulk.tables import CSV, ResultTable, identity_of, no_identity, require_parquet
 from cxr_pacs.gateway.bulk.task import BulkTask
 from cxr_pacs.gateway.bulk.workers import Processes, RayWorkers, Threads, Workers, in_flight
@@ -102,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
         media = Media(options.paths, options.out)
         _tell_listed(console, journal.begin(media), media)
         with _stopping() as stopped:
-            _read_all(console, journal, workers, stopped)
+            _read_all(console, journal, workers, stopped, options.out)
             if not stopped():
                 _report_all(console, journal, workers, stopped)
             if stopped():
@@ -157,12 +158,14 @@ def _stopping() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _read_all(console: Console, journal: Journal, workers: Workers, stopped: Callable[[], bool]) -> None:
+def _read_all(
+    console: Console, journal: Journal, workers: Workers, stopped: Callable[[], bool], out: Path
+) -> None:
     count = journal.count_undone()
     if count:
         with progress(console, "reading", count) as advance:
             for number, outcome in in_flight(workers.read, workers.at_once, journal.undone(), stopped):
-                journal.record(number, outcome)
+                journal.record(number, accepted_once(outcome, journal, out))
                 advance()
 
 

@@ -6,7 +6,7 @@ It holds UIDs and AE titles, and no name, number or date of a patient.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -17,7 +17,9 @@ from cxr_pacs.gateway.tables import delivery, instance, metadata, removed, rerun
 from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
 from cxr_pacs.worklist import tables as worklist_tables
 
-__all__ = ["Arrival", "InstanceRow", "Ledger", "MadeObject", "ResultRow", "open_ledger"]
+__all__ = ["OTHER_CONTENT", "Arrival", "InstanceRow", "Ledger", "MadeObject", "ResultRow", "open_ledger"]
+
+OTHER_CONTENT: Final = "This SOP Instance UID came before with other bytes: other content or encoding."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ class Ledger:
             values |= {
                 "decision": "hold",
                 "rung": "sop-instance-uid",
-                "reason": "This SOP Instance UID came before with other bytes: other content or encoding.",
+                "reason": OTHER_CONTENT,
             }
         new = self._insert_new(connection, instance, **values)
         if new is not None and study_uid is not None and values["decision"] is None:

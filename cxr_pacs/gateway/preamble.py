@@ -10,11 +10,12 @@ import io
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import VR
 
-__all__ = ["with_preamble"]
+__all__ = ["dataset_bytes", "with_preamble"]
 
 _PREAMBLE = bytes(128)
 _META = b"\x02\x00"
@@ -46,6 +47,14 @@ def with_preamble(content: bytes) -> bytes:
     except Exception:  # noqa: BLE001  pydicom raises anything for bytes that are not DICOM
         return content
     return buffer.getvalue() + content
+
+
+def dataset_bytes(part10: bytes) -> bytes:
+    """Return the data set of a Part 10 file that was read, without preamble and file meta information."""
+    with io.BytesIO(part10) as file:
+        file.seek(len(_PREAMBLE) + 4)
+        read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
+        return part10[file.tell() :]
 
 
 def _identity(content: bytes) -> Dataset:

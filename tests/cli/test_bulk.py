@@ -7,6 +7,7 @@ import errno
 import json
 import sqlite3
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,12 +15,16 @@ import pyarrow.parquet
 import pytest
 from bright_engine import BrightEngine
 from PIL import Image
-from pydicom import dcmread
+from pydicom import FileDataset, dcmread
 from radiographs import make_radiograph, synthetic_chest
 
 from cxr_pacs.cli import analyse, main
+from cxr_pacs.gateway import media
 from cxr_pacs.gateway.bulk import objects
-from cxr_pacs.gateway.bulk.journal import JOURNAL
+from cxr_pacs.gateway.bulk.journal import JOURNAL, Journal
+from cxr_pacs.gateway.bulk.tables import ResultTable
+from cxr_pacs.gateway.media import MediaFile
+from cxr_pacs.gateway.zip_members import ZipMember
 from cxr_pacs.inference import ModelIdentity
 from cxr_pacs.radiograph import picture_p_values, read_radiograph
 
@@ -225,16 +230,40 @@ def test_two_cannot_work_in_one_folder(folder, capsys):
     other.close()
 
 
-def test_a_full_disk_is_an_error_of_each_file_and_the_next_run_goes_on(folder, capsys, monkeypatch):
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+def no_space(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
+
+def test_a_full_disk_is_an_error_of_each_file_and_the_next_run_goes_on(folder, capsys, monkeypatch):
     with monkeypatch.context() as context:
-        context.setattr(objects, "sync", full)
-        assert run(capsys, folder)[0] == 1
+        context.setattr(FileDataset, "save_as", no_space)
+        status, printed, _ = run(capsys, folder)
+        assert (status, printed.count("The results cannot be written: No space left on device.")) == (1, 6)
     assert not list((folder.parent / "out").glob(".*"))
     assert run(capsys, folder)[0] == 0
     assert len(rows(folder)) == 3
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(objects, "sync"), (Path, "replace"), (Journal, "record"), (ResultTable, "write_csv")],
+    ids=["name", "rename", "journal", "table"],
+)
+def test_a_disk_full_for_names_journal_or_table_ends_the_run_and_the_next_goes_on(
+    folder, engine, capsys, monkeypatch, owner, name
+):
+    with monkeypatch.context() as context:
+        context.setattr(owner, name, no_space)
+        status, _, said = run(capsys, folder)
+    assert status == 1
+    assert "does not take the results: [Errno 28] No space left on device" in said or name == "replace"
+    assert not (folder.parent / "out" / "results.csv").exists()
+    assert run(capsys, folder)[0] == 0
+    assert [row["decision"] for row in rows(folder)] == ["accept"] * 3
+    out = folder.parent / "out"
+    assert (len(list(out.glob("OT-*"))), len(list(out.glob("SR-*")))) == (3, 3)
+    assert not list(out.glob(".*"))
+    assert engine.read <= 6
 
 
 def test_of_many_files_a_summary_is_printed_and_each_error(folder, capsys):
@@ -249,3 +278,139 @@ def test_of_many_files_a_summary_is_printed_and_each_error(folder, capsys):
     assert "note 01.txt" not in said
     assert "[gone].dcm │ Cannot be read: No such file or directory." in said
     assert said.endswith("results.csv, beside the objects, has a line for each file.")
+
+
+def score_of(row):
+    return float(row["multiclass.covid19"])
+
+
+OTHER = "This SOP Instance UID came before with other bytes: other content or encoding."
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.dcm")}
+
+
+def corrected(seed, path):
+    """Other pixels under the UID of `seed`."""
+    dataset = chest(seed)
+    dataset.PixelData = bytes(reversed(dataset.PixelData))
+    dataset.save_as(path)
+
+
+def test_other_content_under_an_accepted_uid_is_held_and_nothing_that_was_made_is_contradicted(
+    folder, capsys
+):
+    run(capsys, folder)
+    before, made = rows(folder), bytes_of(folder.parent / "out")
+    corrected(0, folder / "0.dcm")
+    assert run(capsys, folder)[0] == 3
+    held, *others = rows(folder)
+    assert (held["decision"], held["rung"], held["reason"]) == ("hold", "sop-instance-uid", OTHER)
+    assert (held["multiclass.covid19"], held["objects"]) == ("", "")
+    assert others == before[1:]
+    assert bytes_of(folder.parent / "out") == made
+    chest(0).save_as(folder / "0.dcm")
+    assert run(capsys, folder)[0] == 0
+    assert rows(folder) == before
+    assert bytes_of(folder.parent / "out") == made
+
+
+def test_of_two_contents_of_one_uid_in_one_run_one_is_accepted_and_what_is_made_is_made_of_it(
+    folder, engine, capsys
+):
+    corrected(0, folder / "0 again.dcm")
+    assert run(capsys, folder)[0] == 3
+    told = {row["file"].rpartition("/")[2]: row for row in rows(folder)}
+    one, other = told["0.dcm"], told["0 again.dcm"]
+    assert {one["decision"], other["decision"]} == {"accept", "hold"}
+    accepted, held = (one, other) if one["decision"] == "accept" else (other, one)
+    assert (held["reason"], held["objects"]) == (OTHER, "")
+    out = folder.parent / "out"
+    assert (len(list(out.glob("OT-*"))), len(list(out.glob("SR-*")))) == (3, 3)
+    assert not list(out.glob(".*.part"))
+    # Read alone, it gets the same picture.
+    alone = folder.parent / "alone" / "in"
+    alone.mkdir(parents=True)
+    (alone / "0.dcm").write_bytes((folder / accepted["file"].rpartition("/")[2]).read_bytes())
+    assert run(capsys, alone)[0] == 0
+    (again,) = rows(alone)
+    assert score_of(again) == score_of(accepted)
+    picture = accepted["objects"].split(";")[0]
+    pixels = [dcmread(path / picture).PixelData for path in (out, alone.parent / "out")]
+    assert pixels[0] == pixels[1]
+
+
+def test_a_copy_is_a_row_and_doubles_nothing_that_is_made(folder, capsys):
+    run(capsys, folder)
+    made = bytes_of(folder.parent / "out")
+    (folder / "copy.dcm").write_bytes((folder / "0.dcm").read_bytes())
+    (folder / "1.dcm").rename(folder / "renamed.dcm")
+    assert run(capsys, folder)[0] == 0
+    told = {row["file"].rpartition("/")[2]: row for row in rows(folder)}
+    assert list(told) == ["0.dcm", "2.dcm", "copy.dcm", "renamed.dcm"]
+    assert told["copy.dcm"] | {"file": ""} == told["0.dcm"] | {"file": ""}
+    assert bytes_of(folder.parent / "out") == made
+
+
+def test_members_of_one_name_are_each_read(folder, capsys):
+    path = folder.parent / "disk.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(folder / "0.dcm", "IM1")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.write(folder / "1.dcm", "IM1")
+    for _ in range(2):
+        assert run(capsys, path)[0] == 0
+        told = rows(path)
+        assert [row["sop_instance_uid"] for row in told] == [chest(seed).SOPInstanceUID for seed in (0, 1)]
+        assert {row["file"] for row in told} == {f"{path}:IM1"}
+
+
+@pytest.mark.parametrize("where", [MediaFile, ZipMember], ids=["file", "member"])
+def test_whatever_a_file_raises_is_its_own_error(folder, capsys, monkeypatch, where):
+    path = folder.parent / "disk.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(folder / "0.dcm", "IM1")
+    method = "content" if where is MediaFile else "read"
+    genuine = getattr(where, method)
+
+    def hostile(self, *arguments):
+        if "IM1" in self.name:
+            raise OverflowError("a value of the file")
+        return genuine(self, *arguments)
+
+    monkeypatch.setattr(where, method, hostile)
+    status, printed, _ = run(capsys, folder, path)
+    assert status == 1
+    assert "a value of the file" not in printed
+    assert [row["error"][:28] for row in rows(folder)] == ["", "", "", "Cannot be read: OverflowErro"]
+
+
+@pytest.mark.parametrize("offset", [-1, 1 << 63, (1 << 64) - 1])
+def test_an_archive_whose_member_is_nowhere_does_not_keep_the_others_back(
+    folder, capsys, monkeypatch, offset
+):
+    path = folder.parent / "disk.zip"
+    path.write_bytes(b"PK")
+    member = ZipMember(name="IM1", offset=offset, packed=9, size=9, crc=0, method=0, encrypted=False)
+    monkeypatch.setattr(media, "list_members", lambda _: [member])
+    assert run(capsys, path, folder)[0] == 1
+    assert [bool(row["error"]) for row in rows(folder)] == [True, False, False, False]
+
+
+def test_a_medium_that_raises_anything_does_not_keep_the_others_back(folder, capsys, monkeypatch):
+    (folder / "0.zip").write_bytes(b"PK")
+    monkeypatch.setattr(media, "list_members", lambda _: "".index("a"))
+    assert run(capsys, folder)[0] == 1
+    assert [row["error"][:26] for row in rows(folder)] == ["", "Cannot be read: ValueError", "", ""]
+
+
+def test_a_journal_of_another_version_is_left_alone(folder, capsys):
+    run(capsys, folder)
+    path = folder.parent / "out" / JOURNAL
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version = 1")
+    other.close()
+    status, _, said = run(capsys, folder)
+    assert status == 2
+    assert "the journal is of another version of cxr-pacs: name a new folder" in said

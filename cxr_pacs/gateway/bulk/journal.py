@@ -25,16 +25,20 @@ __all__ = ["JOURNAL", "Count", "Journal", "Listed", "Row"]
 JOURNAL = "journal.sqlite"
 
 _AT_ONCE = 500  # rows in memory
+_VERSION = 2
+# `at`: the offset of a member, since two may have one name; as text, since a hostile one is of any size.
 # `place`: among the files of the last run, NULL where that did not meet it. `digest`: under what it was read.
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files (
-    id INTEGER PRIMARY KEY, path BLOB NOT NULL, member TEXT NOT NULL, file TEXT NOT NULL, place INTEGER,
-    digest TEXT, outcome TEXT, decision TEXT, rung TEXT, reason TEXT, error TEXT, study TEXT,
-    UNIQUE (path, member)
+    id INTEGER PRIMARY KEY, path BLOB NOT NULL, member TEXT NOT NULL, at TEXT NOT NULL, file TEXT NOT NULL,
+    place INTEGER, digest TEXT, outcome TEXT, decision TEXT, rung TEXT, reason TEXT, error TEXT, study TEXT,
+    UNIQUE (path, member, at)
 );
 CREATE INDEX IF NOT EXISTS by_place ON files (place);
 CREATE INDEX IF NOT EXISTS by_study ON files (study);
 CREATE TABLE IF NOT EXISTS reports (study TEXT PRIMARY KEY, images TEXT, objects TEXT, error TEXT);
+CREATE TABLE IF NOT EXISTS accepted (sop_instance_uid TEXT PRIMARY KEY, content TEXT NOT NULL);
+PRAGMA user_version = {_VERSION};
 """
 _DONE = "digest = :digest AND error IS NULL"
 _TO_REPORT = "place IS NOT NULL AND decision = 'accept' AND files.error IS NULL AND files.study IS NOT NULL"
@@ -89,7 +93,7 @@ class Journal:
     Raises
     ------
     ConfigurationError
-        The folder cannot be written, its journal is in use, or is none.
+        The folder cannot be written, its journal is in use, is none, or is of another version.
     """
 
     def __init__(self, folder: Path, digest: str) -> None:
@@ -101,12 +105,20 @@ class Journal:
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
-            self._database.executescript(_SCHEMA)
+            version = self._database.execute("PRAGMA user_version").fetchone()[0]
+            is_new = not self._database.execute("SELECT 1 FROM sqlite_master").fetchone()
+            if is_new or version == _VERSION:
+                self._database.executescript(_SCHEMA)
         except sqlite3.Error as error:
             reason = {"SQLITE_BUSY": "another process is working in this folder"}.get(
                 getattr(error, "sqlite_errorname", ""), str(error)
             )
             raise ConfigurationError(f"{path}: the journal cannot be opened: {reason}") from error
+        if not is_new and version != _VERSION:
+            self._database.close()
+            raise ConfigurationError(
+                f"{path}: the journal is of another version of cxr-pacs: name a new folder"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -119,8 +131,8 @@ class Journal:
         self._database.execute("BEGIN")
         self._database.execute("UPDATE files SET place = NULL WHERE place IS NOT NULL")
         self._database.executemany(
-            "INSERT INTO files (path, member, file, place) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (path, member) DO UPDATE SET file = excluded.file, place = excluded.place, "
+            "INSERT INTO files (path, member, at, file, place) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (path, member, at) DO UPDATE SET file = excluded.file, place = excluded.place, "
             "digest = CASE WHEN json_extract(file, '$.size') = json_extract(excluded.file, '$.size') "
             "AND json_extract(file, '$.stamp') = json_extract(excluded.file, '$.stamp') THEN digest END",
             (_written(file, place) for place, file in enumerate(files)),
@@ -146,6 +158,17 @@ class Journal:
                 return
             for number, place, path, file in rows:  # noqa: B007  the next rows follow the last place
                 yield number, _read(path, file)
+
+    def claim(self, sop_instance_uid: str, content: str) -> bool:
+        """Whether an image has this content, which is what was first claimed for it; on the disk."""
+        self._database.execute(
+            "INSERT OR IGNORE INTO accepted VALUES (?, ?)",
+            (sop_instance_uid, content),
+        )
+        first = self._database.execute(
+            "SELECT content FROM accepted WHERE sop_instance_uid = ?", (sop_instance_uid,)
+        ).fetchone()
+        return bool(first[0] == content)
 
     def record(self, number: int, outcome: FileOutcome) -> None:
         """Note what became of a file: on the disk when this returns."""
@@ -241,11 +264,11 @@ class Journal:
 
     def _identity(self, images: Iterable[FileOutcome]) -> str:
         """Of a report: which images it is about, and how they were read."""
-        uids = sorted({str(image.sop_instance_uid) for image in images})
-        return hashlib.sha256("|".join((self._digest, *uids)).encode()).hexdigest()
+        contents = sorted({f"{image.sop_instance_uid} {image.content}" for image in images})
+        return hashlib.sha256("|".join((self._digest, *contents)).encode()).hexdigest()
 
 
-def _written(file: MediaFile, place: int) -> tuple[bytes, str, str, int]:
+def _written(file: MediaFile, place: int) -> tuple[bytes, str, str, str, int]:
     fields = asdict(file)
     del fields["path"]
     name = file.member.name if file.member else ""
@@ -253,6 +276,7 @@ def _written(file: MediaFile, place: int) -> tuple[bytes, str, str, int]:
     return (
         os.fsencode(file.path.absolute()),
         name or (file.name if file.fault else ""),
+        str(file.member.offset) if file.member else "",
         json.dumps(fields),
         place,
     )

@@ -23,6 +23,8 @@ class FileOutcome:
         Why the file could not be read at all, or what failed: it is tried again the next time.
     sop_instance_uid, study_instance_uid : str or None
         Of a data set that has them.
+    content : str or None
+        SHA-256 of an accepted data set, without file meta information, as in the ledger.
     scores, withheld : tuple
         As in `Findings`; both empty where nothing was accepted.
     quality : tuple of str
@@ -38,6 +40,7 @@ class FileOutcome:
     error: str | None = None
     sop_instance_uid: str | None = None
     study_instance_uid: str | None = None
+    content: str | None = None
     scores: tuple[ClassScore, ...] = ()
     withheld: tuple[Withheld, ...] = ()
     quality: tuple[str, ...] = ()

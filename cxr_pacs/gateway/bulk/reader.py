@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,11 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from cxr_pacs.errors import EvidenceError, UnreadableMedium, kind_and_place
 from cxr_pacs.evidence import ReadInstance, ReportedStudy
-from cxr_pacs.gateway.bulk.objects import keep
+from cxr_pacs.gateway.bulk.objects import keep, stage
 from cxr_pacs.gateway.bulk.outcome import FileOutcome, StudyOutcome
 from cxr_pacs.gateway.bulk.pictures import PictureReader
-from cxr_pacs.gateway.media import MediaFile
+from cxr_pacs.gateway.media import MediaFile, why_unreadable
+from cxr_pacs.gateway.preamble import dataset_bytes
 from cxr_pacs.gateway.reading import Beside, Reader, Reading
 from cxr_pacs.inference import Engine
 from cxr_pacs.radiograph import Decision, Outcome, is_picture
@@ -54,31 +56,32 @@ class BulkReader:
         """Read one file; whatever is wrong with it stands in the record."""
         try:
             content = file.part10()
-        except UnreadableMedium as error:
-            return _failed("file", str(error))
-        except OSError as error:
-            return _failed("file", f"Cannot be read: {error.strerror}.")
+        except Exception as error:  # noqa: BLE001  whatever it was, the other files are read
+            return _failed("file", why_unreadable(error))
         try:
             if self._pictures is not None and is_picture(content):
                 return self._pictures.read(content)
-            return self._kept(file, self._reader.analyse(self._reader.open_part10(content), self._now))
+            reading = self._reader.analyse(self._reader.open_part10(content), self._now)
+            return self._staged(file, content, reading)
         except OSError as error:
             return _failed("results", f"The results cannot be written: {error.strerror}.")
         except Exception as error:  # noqa: BLE001  whatever it was, the other files are read
             return _failed("failure", f"Failed: {kind_and_place(error)}.")
 
-    def _kept(self, file: MediaFile, reading: Reading) -> FileOutcome:
+    def _staged(self, file: MediaFile, part10: bytes, reading: Reading) -> FileOutcome:
         _tell_left_out(file.name, reading.beside)
         made = reading.pictures
         header, findings = reading.header, reading.findings
+        content = hashlib.sha256(dataset_bytes(part10)).hexdigest() if findings else ""
         return FileOutcome(
             decision=reading.decision,
             sop_instance_uid=_uid(header, "SOPInstanceUID"),
             study_instance_uid=_uid(header, "StudyInstanceUID"),
+            content=content or None,
             scores=findings.scores if findings else (),
             withheld=findings.withheld if findings else (),
             quality=reading.quality,
-            objects=tuple(keep(one, self._out) for one in made),
+            objects=tuple(stage(one, self._out, content) for one in made),
             heatmaps=sum(one.SOPClassUID == SecondaryCaptureImageStorage for one in made),
         )
 
