@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import signal
 import sqlite3
@@ -19,6 +20,7 @@ from cxr_pacs.cli.progress import progress
 from cxr_pacs.gateway.bulk.journal import Journal, Listed
 from cxr_pacs.gateway.bulk.objects import remove_leftovers, replacing
 from cxr_pacs.gateway.bulk.once import accepted_once
+from cxr_pacs.gateway.bulk.outcome import FileOutcome, StudyOutcome
 from cxr_pacs.gateway.bulk.tables import CSV, ResultTable, identity_of, no_identity, require_parquet
 from cxr_pacs.gateway.bulk.task import BulkTask
 from cxr_pacs.gateway.bulk.workers import Processes, RayWorkers, Threads, Workers, in_flight
@@ -76,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _run(options)
     except KeyboardInterrupt:
+        print("Stopped. The same command goes on from here.", file=sys.stderr)
         return INTERRUPTED
     except (OSError, sqlite3.Error) as error:
         print(f"cxr-pacs: --out: {options.out} does not take the results: {error}", file=sys.stderr)
@@ -163,8 +166,10 @@ def _read_all(
 ) -> None:
     count = journal.count_undone()
     if count:
+        lost = functools.partial(FileOutcome.failed, "failure")
+        read = in_flight(workers.read, workers.at_once, journal.undone(), stopped, lost)
         with progress(console, "reading", count) as advance:
-            for number, outcome in in_flight(workers.read, workers.at_once, journal.undone(), stopped):
+            for number, outcome in read:
                 journal.record(number, accepted_once(outcome, journal, out))
                 advance()
 
@@ -173,8 +178,9 @@ def _report_all(console: Console, journal: Journal, workers: Workers, stopped: C
     studies = journal.unreported()
     if studies:
         work = ((study, journal.images(study)) for study in studies)
+        reported = in_flight(workers.report, workers.at_once, work, stopped, StudyOutcome.failed)
         with progress(console, "reporting", len(studies)) as advance:
-            for study, outcome in in_flight(workers.report, workers.at_once, work, stopped):
+            for study, outcome in reported:
                 journal.record_report(study, outcome)
                 advance()
 

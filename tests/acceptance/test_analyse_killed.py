@@ -1,5 +1,7 @@
 """``cxr-pacs analyse`` ended half-way, by kill -9 and by Ctrl-C: the next run does the rest, and none twice.
 
+A process of it that ends takes none of the others along.
+
 ``CXR_FILES=2000`` makes the folder that large.
 """
 
@@ -11,17 +13,14 @@ import re
 import signal
 import sqlite3
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from peers import dciodvfy, eventually
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 from studies import new_radiograph
-from swift_command import COMMAND, READS
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from swift_command import COMMAND, DEADLY, READS
 
 FILES = int(os.environ.get("CXR_FILES", "100"))
 
@@ -42,23 +41,35 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Run:
     """One process; its reads are noted in a file of its own."""
 
-    def __init__(self, folder: Path, out: Path, number: int) -> None:
+    def __init__(self, folder: Path, out: Path, number: int, *options: str) -> None:
         self.reads = out.with_name(f"{out.name}-reads-{number}")
         self.reads.touch()
         self._process = subprocess.Popen(
-            [*COMMAND, "analyse", str(folder), "--out", str(out), "--jobs", "3"],
+            [*COMMAND, "analyse", str(folder), "--out", str(out), *options],
             env=os.environ | {READS: str(self.reads)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def begun(self) -> list[str]:
         return self.reads.read_text(encoding="utf-8").split()
 
+    @property
+    def children(self) -> list[str]:
+        """Processes that it began."""
+        number = self._process.pid
+        return Path(f"/proc/{number}/task/{number}/children").read_text(encoding="ascii").split()
+
     def end(self, how: int, after: int) -> tuple[int, str]:
         eventually(lambda: len(self.begun()) >= after, every=0.01)
         self._process.send_signal(how)
+        return self.wait()
+
+    def interrupt_all(self) -> tuple[int, str]:
+        """As a terminal does: its children get the signal, too."""
+        os.killpg(self._process.pid, signal.SIGINT)
         return self.wait()
 
     def wait(self) -> tuple[int, str]:
@@ -90,14 +101,15 @@ def check_whole(out: Path) -> None:
     assert all(row["decision"] == "accept" and len(row["objects"].split(";")) == 2 for row in rows)
 
 
-def test_killed_twice_and_once_asked_to_stop(folder: Path, tmp_path: Path):
+@pytest.mark.parametrize("spread", [("--jobs", "3"), ("--processes", "2")], ids=["threads", "processes"])
+def test_killed_twice_and_once_asked_to_stop(folder: Path, tmp_path: Path, spread: tuple[str, str]):
     out = tmp_path / "out"
-    first = Run(folder, out, 1)
+    first = Run(folder, out, 1, *spread)
     assert first.end(signal.SIGKILL, FILES // 4)[0] == -signal.SIGKILL
     done_by_first = done(out)
     assert 0 < len(done_by_first) < FILES
 
-    second = Run(folder, out, 2)
+    second = Run(folder, out, 2, *spread)
     status, said = second.end(signal.SIGINT, FILES // 4)
     assert status == 130
     assert f"{len(done_by_first):,} of {FILES:,} were done before." in said
@@ -110,11 +122,11 @@ def test_killed_twice_and_once_asked_to_stop(folder: Path, tmp_path: Path):
     for path in out.glob("OT-*.dcm"):
         dcmread(path)
 
-    third = Run(folder, out, 3)
+    third = Run(folder, out, 3, *spread)
     assert third.end(signal.SIGKILL, (FILES - len(stopped)) // 2)[0] == -signal.SIGKILL
     done_by_third = done(out)
 
-    last = Run(folder, out, 4)
+    last = Run(folder, out, 4, *spread)
     status, said = last.wait()
     assert status == 0, said
     assert f"{len(done_by_third):,} of {FILES:,} were done before." in said
@@ -122,7 +134,66 @@ def test_killed_twice_and_once_asked_to_stop(folder: Path, tmp_path: Path):
     assert len(last.begun()) == FILES - len(done_by_third)
     check_whole(out)
 
-    again = Run(folder, out, 5)
+    again = Run(folder, out, 5, *spread)
     status, said = again.wait()
     assert (status, again.begun()) == (0, [])
     assert f"{FILES:,} of {FILES:,} were done before." in said
+
+
+def test_killed_while_it_reports(folder: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    first = Run(folder, out, 1, "--processes", "2")
+    eventually(lambda: len(list(out.glob("SR-*"))) >= FILES // 20, every=0.01, timeout=60 + FILES)
+    assert first.end(signal.SIGKILL, FILES)[0] == -signal.SIGKILL
+    reported = {path: path.read_bytes() for path in out.glob("SR-*")}
+    assert len(reported) < FILES // 2
+
+    second = Run(folder, out, 2, "--processes", "2")
+    status, said = second.wait()
+    assert (status, second.begun()) == (0, []), said
+    assert {path: path.read_bytes() for path in reported} == reported
+    check_whole(out)
+
+
+def test_ctrl_c_while_the_processes_begin(folder: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    run = Run(folder, out, 1, "--processes", "2")
+    eventually(lambda: len(run.children) >= 3, every=0.001)  # the first is Python's own
+    status, said = run.interrupt_all()
+    assert status == 130, said
+    assert "Stopped" in said
+    assert "Traceback" not in said
+    assert len(done(out)) >= 2  # what was in flight is finished, as in any other second
+    assert done(out) == set(run.begun())
+
+
+def test_a_file_that_ends_its_process_is_an_error_and_the_others_are_read(folder: Path, tmp_path: Path):
+    some, out = tmp_path / "in", tmp_path / "out"
+    some.mkdir()
+    paths = sorted(folder.iterdir())[:11]
+    for number, path in enumerate(paths):
+        (some / (f"{DEADLY}.dcm" if number == 4 else path.name)).symlink_to(path)
+    for number in (1, 2):
+        run = Run(some, out, number, "--processes", "2")
+        status, said = run.wait()
+        assert (status, "Traceback" in said) == (1, False), said
+        with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+            errors = {Path(row["file"]).name: row["error"] for row in csv.DictReader(file)}
+        assert errors.pop(f"{DEADLY}.dcm") == (
+            "Failed: what read it ended, and ended again when it read nothing else (BrokenProcessPool)."
+        )
+        assert set(errors.values()) == {""}
+        assert len(errors) == 10
+        assert [Path(name).name for name in run.begun()].count(f"{DEADLY}.dcm") == 2
+
+
+def test_where_no_process_can_load_the_model_the_run_ends(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(DEADLY, "1")
+    run = Run(folder, tmp_path / "out", 1, "--processes", "2")
+    status, said = run.wait()
+    assert (status, run.begun()) == (2, [])
+    assert said.endswith(
+        "cxr-pacs: --processes: a process ends while it loads the model: is there memory for 2 of them?\n"
+    )

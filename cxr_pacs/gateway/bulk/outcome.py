@@ -48,6 +48,11 @@ class FileOutcome:
     heatmaps: int = 0
     research: bool = False
 
+    @classmethod
+    def failed(cls, rung: str, reason: str) -> FileOutcome:
+        """Say why a file could not be read, or what failed."""
+        return cls(decision=Decision(outcome=Outcome.HOLD, rung=rung, reason=reason), error=reason)
+
     @property
     def accepted(self) -> bool:
         """Whether it has findings."""
@@ -84,3 +89,8 @@ class StudyOutcome:
 
     objects: tuple[str, ...] = ()
     error: str | None = None
+
+    @classmethod
+    def failed(cls, reason: str) -> StudyOutcome:
+        """Say why there is no report."""
+        return cls(error=reason)

@@ -19,7 +19,7 @@ from cxr_pacs.gateway.media import MediaFile, why_unreadable
 from cxr_pacs.gateway.preamble import dataset_bytes
 from cxr_pacs.gateway.reading import Beside, Reader, Reading
 from cxr_pacs.inference import Engine
-from cxr_pacs.radiograph import Decision, Outcome, is_picture
+from cxr_pacs.radiograph import is_picture
 from cxr_pacs.settings import Settings
 
 __all__ = ["BulkReader"]
@@ -57,16 +57,16 @@ class BulkReader:
         try:
             content = file.part10()
         except Exception as error:  # noqa: BLE001  whatever it was, the other files are read
-            return _failed("file", why_unreadable(error))
+            return FileOutcome.failed("file", why_unreadable(error))
         try:
             if self._pictures is not None and is_picture(content):
                 return self._pictures.read(content)
             reading = self._reader.analyse(self._reader.open_part10(content), self._now)
             return self._staged(file, content, reading)
         except OSError as error:
-            return _failed("results", f"The results cannot be written: {error.strerror}.")
+            return FileOutcome.failed("results", f"The results cannot be written: {error.strerror}.")
         except Exception as error:  # noqa: BLE001  whatever it was, the other files are read
-            return _failed("failure", f"Failed: {kind_and_place(error)}.")
+            return FileOutcome.failed("failure", f"Failed: {kind_and_place(error)}.")
 
     def _staged(self, file: MediaFile, part10: bytes, reading: Reading) -> FileOutcome:
         _tell_left_out(file.name, reading.beside)
@@ -113,10 +113,6 @@ class BulkReader:
         beside = self._reader.beside_report(study, {}, self._now)
         _tell_left_out(images[0][0].name, beside)
         return tuple(keep(made, self._out) for made in (report, *beside.objects))
-
-
-def _failed(rung: str, reason: str) -> FileOutcome:
-    return FileOutcome(decision=Decision(outcome=Outcome.HOLD, rung=rung, reason=reason), error=reason)
 
 
 def _uid(header: Dataset | None, keyword: str) -> str | None:

@@ -12,8 +12,17 @@ import os
 import signal
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -29,6 +38,7 @@ __all__ = ["Processes", "RayWorkers", "Threads", "Workers", "in_flight"]
 
 
 _PATIENCE = 10.0  # seconds
+_ENDED = "Failed: what read it ended, and ended again when it read nothing else ({})."
 _ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 _Key = TypeVar("_Key")
@@ -62,25 +72,40 @@ def in_flight(
     at_once: int,
     work: Iterable[tuple[_Key, _Work]],
     stopped: Callable[[], bool],
+    lost: Callable[[str], _Result],
 ) -> Iterator[tuple[_Key, _Result]]:
     """Give each result with its key, as it comes; memory holds those in flight.
 
-    Once `stopped`, what is in flight is finished, and nothing more is begun.
+    Once `stopped`, what is in flight is finished, and nothing more is begun. What was in flight when a worker
+    ended (BrokenExecutor) is done again, alone; where one ends then, too, the result is what `lost` makes of
+    the reason.
     """
-    pending: dict[Future[_Result], _Key] = {}
+    pending: dict[Future[_Result], tuple[_Key, _Work]] = {}
+    again: deque[tuple[_Key, _Work]] = deque()
     coming = iter(work)
     while True:
-        while len(pending) < at_once and not stopped():
+        alone = bool(again) and not pending and not stopped()
+        if alone:
+            suspect = again.popleft()
+            pending[submit(suspect[1])] = suspect
+        while not again and not alone and len(pending) < at_once and not stopped():
             following = next(coming, None)
             if following is None:
                 break
-            key, piece = following
-            pending[submit(piece)] = key
+            pending[submit(following[1])] = following
         if not pending:
             return
         done, _ = wait(pending, return_when=FIRST_COMPLETED)
         for future in done:
-            yield pending.pop(future), future.result()
+            piece = pending.pop(future)
+            try:
+                result = future.result()
+            except BrokenExecutor as error:
+                if not alone:
+                    again.append(piece)
+                    continue
+                result = lost(_ENDED.format(type(error.__cause__ or error).__name__))
+            yield piece[0], result
 
 
 class Threads:
@@ -128,7 +153,8 @@ class Processes:
 
     def __init__(self, task: BulkTask, count: int) -> None:
         self._task = task
-        self._pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin_process)
+        self._count = count
+        self._pool = self._new_pool()
         self.at_once = 2 * count
 
     def __enter__(self) -> Self:
@@ -141,11 +167,41 @@ class Processes:
 
     def read(self, file: MediaFile) -> Future[FileOutcome]:
         """Read in one of the processes."""
-        return self._pool.submit(_in_this_process, BulkReader.read, file, self._task)
+        return self._submit(BulkReader.read, file)
 
     def report(self, images: Images) -> Future[StudyOutcome]:
         """Report in one of the processes."""
-        return self._pool.submit(_in_this_process, BulkReader.report, images, self._task)
+        return self._submit(BulkReader.report, images)
+
+    def _submit(self, method: Callable[[BulkReader, _Work], _Result], work: _Work) -> Future[_Result]:
+        try:
+            return self._spawn(_in_this_process, method, work, self._task)
+        except BrokenProcessPool:
+            self._pool.shutdown()
+            self._pool = self._new_pool()
+            self._require_a_network()
+            return self._spawn(_in_this_process, method, work, self._task)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self._count, get_context("spawn"), initializer=_begin_process)
+
+    def _require_a_network(self) -> None:
+        """Tell what ends a process before it reads from what ends one that does."""
+        try:
+            self._spawn(_load, self._task).result()
+        except BrokenProcessPool as error:
+            raise ConfigurationError(
+                "--processes: a process ends while it loads the model: is there memory for "
+                f"{self._count} of them?"
+            ) from error
+
+    def _spawn(self, call: Callable[..., _Result], *arguments: object) -> Future[_Result]:
+        # A process ends at Ctrl-C before it has begun to ignore it, unless it is born deaf to it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return self._pool.submit(call, *arguments)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class RayWorkers:
@@ -222,11 +278,20 @@ class RayWorkers:
                 given.set_result(result)
             else:
                 # Ray wraps what a node raised in a class of its own.
-                cause = getattr(error, "cause", None)
-                given.set_exception(cause if isinstance(cause, ConfigurationError) else error)
+                cause = getattr(error, "cause", None) or error
+                given.set_exception(cause if isinstance(cause, ConfigurationError) else _broken(cause))
 
-        self._on_a_node.remote(method, work, self._task).future().add_done_callback(give)
+        try:
+            self._on_a_node.remote(method, work, self._task).future().add_done_callback(give)
+        except (self._ray.exceptions.RayError, ConnectionError) as error:
+            raise ConfigurationError(f"--ray: the cluster is gone: {type(error).__name__}") from error
         return given
+
+
+def _broken(cause: BaseException) -> BrokenExecutor:
+    error = BrokenExecutor()
+    error.__cause__ = cause
+    return error
 
 
 def _require_listener(address: str) -> None:
@@ -260,6 +325,10 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _load(task: BulkTask) -> None:
+    _reader_of_this_process(task)
 
 
 def _in_this_process(method: Callable[[BulkReader, _Work], _Result], work: _Work, task: BulkTask) -> _Result:
