@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_pacs.errors import UnreadableMedium
+from cxr_pacs.gateway.zip_directory import check_directory
 
 __all__ = ["MAXIMUM_MEMBERS", "ZipMember", "list_members"]
 
@@ -23,7 +24,6 @@ MAXIMUM_MEMBERS = 1_000_000
 
 _HARMLESS = 1 << 30  # bytes; so much may come of any archive
 _LARGEST_RATIO = 200  # of unpacked to packed, beyond that; radiographs reach 10, an empty one 1000
-_SHORTEST_ENTRY = 46  # bytes in the archive's directory
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 0x1
 # Of what `zipfile` raises, an empty name brings IndexError, and a place beyond any file the last two.
@@ -116,13 +116,14 @@ def list_members(archive: Path) -> Sequence[ZipMember]:
     Raises
     ------
     UnreadableMedium
-        It is damaged, or unpacked it would be larger than any honest archive of radiographs.
+        It is damaged, has more than `MAXIMUM_MEMBERS`, or unpacked it would be larger than any honest archive
+        of radiographs.
     OSError
         It cannot be read.
     """
     size = archive.stat().st_size
     try:
-        _check_count(archive)
+        check_directory(archive, MAXIMUM_MEMBERS)
         with zipfile.ZipFile(archive) as opened:
             infos = [info for info in opened.infolist() if not info.is_dir()]
     except _DAMAGED as error:
@@ -147,20 +148,3 @@ def list_members(archive: Path) -> Sequence[ZipMember]:
         )
         for info in infos
     ]
-
-
-def _check_count(archive: Path) -> None:
-    """Look at the length of the archive's directory before it is read whole (APPNOTE 4.3.16, 4.3.14)."""
-    with archive.open("rb") as file:
-        length = file.seek(0, 2)
-        file.seek(max(0, length - (1 << 16) - 22 - 20))
-        tail = file.read()
-        end = tail.rfind(b"PK\x05\x06")
-        if end < 0:
-            raise zipfile.BadZipFile("no end of the directory")
-        directory = struct.unpack_from("<I", tail, end + 12)[0]
-        if directory == 0xFFFFFFFF and tail[end - 20 : end - 16] == b"PK\x06\x07":  # ZIP64
-            file.seek(struct.unpack_from("<Q", tail, end - 12)[0])
-            directory = struct.unpack("<40xQ8x", file.read(56))[0]
-    if directory > 512 * MAXIMUM_MEMBERS:
-        raise UnreadableMedium("The ZIP archive's directory is longer than any that is read.")
