@@ -1,4 +1,7 @@
-"""What a person sees of ``cxr-pacs analyse``: recorded from a terminal of 80 and of 160 columns."""
+"""What a person sees of ``cxr-pacs analyse``: recorded from a terminal of 80 and of 160 columns.
+
+``CXR_RECORDINGS=FOLDER`` keeps both recordings there, as text, to be looked at.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import re
 import struct
 import subprocess
 import termios
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +24,6 @@ from swift_command import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -66,11 +69,8 @@ def record(command: Sequence[str], columns: int) -> tuple[int, list[str]]:
 def test_nothing_is_wider_than_the_terminal(folder: Path, tmp_path: Path, columns: int):
     status, lines = record([*COMMAND, "analyse", str(folder), "--out", str(tmp_path / "out")], columns)
     assert status == 1
-    if target := os.environ.get("CXR_RECORDINGS"):
-        (tmp_path.parent / target).with_suffix(f".{columns}.txt").write_text(
-            "\n".join(lines), encoding="utf-8"
-        )
-    (tmp_path / "recording.txt").write_text("\n".join(lines), encoding="utf-8")  # for who wants to look at it
+    kept = Path(os.environ.get("CXR_RECORDINGS", tmp_path)) / f"analyse-{columns}.txt"
+    kept.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert [line for line in lines if cell_len(line) > columns] == []
     bars = [line for line in lines if line.lstrip().startswith("reading")]
     assert len(bars) > 3
