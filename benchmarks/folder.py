@@ -59,7 +59,7 @@ _SAMPLE = 24  # files of each process that measures the stages
 _SMALL = 160  # pixels on each side where memory is looked at
 _ACCEPTED = 10  # there, one in so many is a frontal view
 _WANTED = 0.75
-_FLAT = 1.15
+_GROWTH = 2048  # bytes a file, of the files beyond the first tenth
 
 console = Console(highlight=False)
 
@@ -167,8 +167,12 @@ def speed(folder: Path, options: argparse.Namespace) -> bool:
     """Measure the folder and print; whether it is fast enough."""
     cores = len(os.sched_getaffinity(0))
     fill(folder / "in", samples(options.rows), options.files)
+    commands = {"--processes": ("--processes", str(cores)), "default: threads": ()}
     before = allowed(folder / "in", options.bundle, cores)
-    seconds, memory = analyse(folder / "in", folder / "out", options.bundle, "--processes", str(cores))
+    measured = {
+        name: analyse(folder / "in", folder / f"out-{len(how)}", options.bundle, *how)
+        for name, how in commands.items()
+    }
     after = allowed(folder / "in", options.bundle, cores)
 
     table = Table(
@@ -178,12 +182,17 @@ def speed(folder: Path, options: argparse.Namespace) -> bool:
         table.add_row(stage, f"{before[stage] * 1000:.0f}", f"{after[stage] * 1000:.0f}")
     console.print(table)
     possible = cores / statistics.mean((sum(before.values()), sum(after.values())))
-    reached = options.files / seconds
-    share = reached / possible
-    console.print(f"{options.files} files of {options.rows} rows: {seconds:.0f} s from start to end")
-    console.print(f"{reached:.2f} images a second; the stages alone allow {possible:.2f}: {share:.0%}")
-    console.print(f"largest resident memory of a process {memory / 2**20:.0f} MiB")
-    return share >= _WANTED
+    table = Table(
+        *("analyse", "s", "images/s", "share", "largest process, MiB"),
+        title=f"{options.files} files of {options.rows} rows; the stages alone allow {possible:.2f} a second",
+    )
+    share = {name: options.files / seconds / possible for name, (seconds, _) in measured.items()}
+    for name, (seconds, memory) in measured.items():
+        reached = f"{options.files / seconds:.2f}"
+        table.add_row(name, f"{seconds:.0f}", reached, f"{share[name]:.0%}", f"{memory / 2**20:.0f}")
+    console.print(table)
+    # On a CPU it is the one that the guide recommends; the other is told.
+    return share["--processes"] >= _WANTED
 
 
 def memory(folder: Path, options: argparse.Namespace) -> bool:
@@ -194,7 +203,9 @@ def memory(folder: Path, options: argparse.Namespace) -> bool:
         seconds, resident = analyse(folder / f"in-{count}", folder / f"out-{count}", options.bundle)
         console.print(f"{count} small files: {seconds:.0f} s, largest memory {resident / 2**20:.0f} MiB")
         largest.append(resident)
-    return largest[1] <= _FLAT * largest[0]
+    growth = (largest[1] - largest[0]) / (options.many - options.many // 10)
+    console.print(f"{growth:.0f} bytes more for each further file; {_GROWTH} may be")
+    return growth <= _GROWTH
 
 
 def main() -> None:
@@ -202,7 +213,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--rows", type=int, default=1024, help="height of each radiograph, pixels")
-    parser.add_argument("--many", type=int, default=20000, help="small files, for memory; 0 leaves it out")
+    parser.add_argument(
+        "--many",
+        type=int,
+        default=20000,
+        help="small files, for memory: thousands, or it tells nothing; 0 leaves it out",
+    )
     parser.add_argument("--bundle", default=ModelSettings().bundle, help="name or folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

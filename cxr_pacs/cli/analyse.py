@@ -17,10 +17,12 @@ from rich.console import Console
 
 from cxr_pacs.cli.analyse_output import FEW, print_few, print_many, write_json
 from cxr_pacs.cli.progress import progress
+from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable
 from cxr_pacs.gateway.bulk.journal import Journal, Listed
 from cxr_pacs.gateway.bulk.objects import remove_leftovers, replacing
 from cxr_pacs.gateway.bulk.once import accepted_once
 from cxr_pacs.gateway.bulk.outcome import FileOutcome, StudyOutcome
+from cxr_pacs.gateway.bulk.studies import write_studies
 from cxr_pacs.gateway.bulk.tables import CSV, ResultTable, identity_of, no_identity, require_parquet
 from cxr_pacs.gateway.bulk.task import BulkTask
 from cxr_pacs.gateway.bulk.workers import Processes, RayWorkers, Threads, Workers, in_flight
@@ -51,6 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--parquet", type=Path, metavar="FILE", help="the table of results as Parquet too")
     parser.add_argument(
+        "--studies",
+        action="store_true",
+        help="a folder for each study too, as watch makes it: objects, a PNG of each heatmap, study.json",
+    )
+    parser.add_argument(
         "--identity", action="store_true", help="Patient ID, accession number and study date in the tables"
     )
     parser.add_argument(
@@ -80,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from here.", file=sys.stderr)
         return INTERRUPTED
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, DestinationUnavailable, DeliveryRefused) as error:
         print(f"cxr-pacs: --out: {options.out} does not take the results: {error}", file=sys.stderr)
         return ERROR
 
@@ -198,6 +205,8 @@ def _tell_results(options: argparse.Namespace, journal: Journal) -> int:
     if options.parquet:
         with replacing(options.parquet) as partial:
             table.write_parquet(partial)
+    if options.studies:
+        write_studies(journal, options.out)
     counts = journal.counts()
     if options.json:
         write_json(journal.rows(), options.out, sys.stdout)

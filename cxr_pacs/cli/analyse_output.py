@@ -35,21 +35,9 @@ def write_json(rows: Iterable[Row], out: Path, stream: TextIO) -> None:
 
 
 def _document(row: Row, outcome: FileOutcome, out: Path) -> dict[str, Any]:
-    scores: dict[str, dict[str, float]] = {}
-    for score in outcome.scores:
-        scores.setdefault(score.head, {})[score.label] = round(score.score, 6)
-    withheld: dict[str, dict[str, str]] = {}
-    for one in outcome.withheld:
-        withheld.setdefault(one.head, {})[one.label] = one.reason
     return {
         "path": row.file.name,
-        "sop_instance_uid": outcome.sop_instance_uid,
-        "decision": outcome.decision.outcome.value,
-        "rung": outcome.decision.rung,
-        "reason": outcome.decision.reason,
-        "scores": scores,
-        "withheld": withheld,
-        "quality": list(outcome.quality),
+        **outcome.told(),
         "objects": [str(out / name) for name in (*outcome.objects, *row.report)],
     }
 

@@ -19,6 +19,7 @@ from pydicom import FileDataset, dcmread
 from radiographs import make_radiograph, synthetic_chest
 
 from cxr_pacs.cli import analyse, main
+from cxr_pacs.gateway import folder as gateway_folder
 from cxr_pacs.gateway import media
 from cxr_pacs.gateway.bulk import objects
 from cxr_pacs.gateway.bulk.journal import JOURNAL, Journal
@@ -414,3 +415,44 @@ def test_a_journal_of_another_version_is_left_alone(folder, capsys):
     status, _, said = run(capsys, folder)
     assert status == 2
     assert "the journal is of another version of cxr-pacs: name a new folder" in said
+
+
+def test_a_folder_for_each_study_as_watch_makes_it(folder, capsys, monkeypatch):
+    (folder / "copy.dcm").write_bytes((folder / "0.dcm").read_bytes())
+    lateral = chest(5, ViewPosition="LL", StudyInstanceUID=chest(0).StudyInstanceUID)
+    lateral.pop("ViewCodeSequence", None)
+    lateral.save_as(folder / "lateral.dcm")
+    out = folder.parent / "out"
+    with monkeypatch.context() as context:
+        context.setattr(gateway_folder, "png", no_space)
+        status, _, said = run(capsys, folder, "--studies")
+        assert (status, "does not take the results" in said) == (1, True)
+    assert run(capsys, folder, "--studies")[0] == 3
+    told = rows(folder)
+    for study in {row["study_instance_uid"] for row in told}:
+        of_it = [row for row in told if row["study_instance_uid"] == study]
+        made = {name for row in of_it for name in row["objects"].split(";") if name}
+        heatmap, report = (
+            next(name for name in made if name.startswith(kind)).removeprefix(kind).removesuffix(".dcm")
+            for kind in ("OT-", "SR-")
+        )
+        assert {path.name for path in (out / study).iterdir()} == {
+            *(f"{heatmap}.dcm", f"{heatmap}.png", f"{report}.dcm", "study.json")
+        }
+        for name in made:
+            assert (out / study / name.partition("-")[2]).read_bytes() == (out / name).read_bytes()
+        document = json.loads((out / study / "study.json").read_text())
+        assert (document["notice"], document["problem"]) == ("AI-derived, not a diagnosis", None)
+        assert document["study_instance_uid"] == study
+        assert document["objects"] == [
+            {"object": "heatmap", "file": f"{heatmap}.dcm"},
+            {"object": "report", "file": f"{report}.dcm"},
+        ]
+        uids = [one["sop_instance_uid"] for one in document["instances"]]
+        assert sorted(uids) == sorted({row["sop_instance_uid"] for row in of_it})
+        assert [one["reported"] for one in document["instances"]] == [
+            one["decision"] == "accept" for one in document["instances"]
+        ]
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
+    assert run(capsys, folder, "--studies")[0] == 3
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/*")} == before

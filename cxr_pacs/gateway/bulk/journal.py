@@ -225,6 +225,15 @@ class Journal:
         """Give every file of this run, in the order of the list."""
         return self._rows("place IS NOT NULL")
 
+    def studies(self) -> list[str]:
+        """Name each study of which there is an image in this run that is accepted."""
+        query = f"SELECT DISTINCT study FROM files WHERE {_TO_REPORT} ORDER BY place"  # noqa: S608
+        return [study for (study,) in self._database.execute(query)]
+
+    def of_study(self, study: str) -> Iterator[Row]:
+        """Give every file of a study in this run."""
+        return self._rows("place IS NOT NULL AND files.study = ?", study)
+
     def counts(self) -> list[Count]:
         """Count the files of this run by what became of them, the most frequent first."""
         counted = self._database.execute(

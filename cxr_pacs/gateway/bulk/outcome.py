@@ -62,6 +62,24 @@ class FileOutcome:
         """Return the findings of an accepted image, which `model` made."""
         return Findings(scores=self.scores, withheld=self.withheld, model=model)
 
+    def told(self) -> dict[str, Any]:
+        """Tell of the image: scores by head, and in place of one that is withheld the reason."""
+        scores: dict[str, dict[str, float]] = {}
+        for score in self.scores:
+            scores.setdefault(score.head, {})[score.label] = round(score.score, 6)
+        withheld: dict[str, dict[str, str]] = {}
+        for one in self.withheld:
+            withheld.setdefault(one.head, {})[one.label] = one.reason
+        return {
+            "sop_instance_uid": self.sop_instance_uid,
+            "decision": self.decision.outcome.value,
+            "rung": self.decision.rung,
+            "reason": self.decision.reason,
+            "scores": scores,
+            "withheld": withheld,
+            "quality": list(self.quality),
+        }
+
     def to_json(self) -> str:
         """Write the record as JSON."""
         return json.dumps(asdict(self))
