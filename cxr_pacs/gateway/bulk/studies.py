@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread
 
@@ -50,13 +51,13 @@ def write_studies(journal: Journal, out: Path) -> None:
 
 
 def _document(study: str, rows: Iterable[Row], objects: Iterable[Path]) -> bytes:
-    instances = {}
+    instances: dict[str | int, dict[str, Any]] = {}
     for row in rows:
         if row.outcome is not None:
-            told = row.outcome.told()
-            # Of two copies of one image it tells once.
+            # Of copies of one accepted image it tells once.
             instances.setdefault(
-                json.dumps(told), {**told, "source": row.file.name, "reported": bool(row.report)}
+                row.outcome.content or len(instances),
+                {**row.outcome.told(), "source": row.file.name, "reported": bool(row.report)},
             )
     headers = [dcmread(path, stop_before_pixels=True) for path in objects]
     document = {
