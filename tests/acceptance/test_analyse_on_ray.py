@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from pydicom import dcmread
 from studies import demo_radiographs, new_radiograph
+
+from cxr_pacs.gateway.bulk.task import BulkTask
+from cxr_pacs.gateway.bulk.workers import RayWorkers
+from cxr_pacs.inference import load_bundle
+from cxr_pacs.settings import ModelSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +82,20 @@ def test_two_nodes_make_what_one_host_makes(tmp_path: Path, toy_bundle: Path, ad
     for name in made:
         one, other = (dcmread(tmp_path / out / name) for out in ("spread", "alone"))
         assert one.get("PixelData") == other.get("PixelData")
+
+
+def test_a_task_that_ends_its_worker_each_time_is_told_from_a_fault_of_the_run(
+    tmp_path: Path, toy_bundle: Path, address: str
+):
+    settings = Settings(model=ModelSettings(bundle=str(toy_bundle)))
+    task = BulkTask.of(settings, load_bundle(toy_bundle).identity, tmp_path, 0.0, pictures=False)
+    with RayWorkers(address, task) as workers:
+        # What `in_flight` tries again, alone, and then records as an error of the file.
+        ended = workers._submit(lambda *_: os._exit(1), None)
+        with pytest.raises(BrokenExecutor) as raised:
+            ended.result(timeout=200)
+        assert type(raised.value.__cause__).__name__ == "WorkerCrashedError"
+        assert workers._submit(lambda _, number: number + 1, 1).result(timeout=200) == 2
 
 
 def test_no_cluster_is_said_so(tmp_path: Path):
