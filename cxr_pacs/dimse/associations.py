@@ -150,6 +150,7 @@ class Listener:
         self._ae.network_timeout = NETWORK_SECONDS
         self._handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, _send_at_once),
+            (evt.EVT_CONN_OPEN, _wait_in_vain_no_longer),
             (evt.EVT_ACCEPTED, self._report_refused_contexts),
             (evt.EVT_REJECTED, self._report_rejection),
         ]
@@ -255,7 +256,11 @@ def associate(
         ae_title=peer.ae_title,
         max_pdu=MAXIMUM_PDU,
         ext_neg=[*roles, *extended],
-        evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
+        evt_handlers=[
+            (evt.EVT_CONN_OPEN, _send_at_once),
+            (evt.EVT_CONN_OPEN, _wait_in_vain_no_longer),
+            *handlers,
+        ],
     )
     if not association.is_established:
         raise _why_not(association, peer)
@@ -272,6 +277,14 @@ def _send_at_once(event: evt.Event) -> None:
     transport = event.assoc.dul.socket
     if transport is not None and transport.socket is not None:
         transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _wait_in_vain_no_longer(event: evt.Event) -> None:
+    # pynetdicom's time-outs end neither a send to a peer that has stopped reading, nor the reading of a PDU
+    # that does not go on: its thread would be held, and the association with it, for ever.
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.settimeout(event.assoc.network_timeout)
 
 
 def _why_not(association: Association, peer: Peer) -> DestinationUnavailable | DeliveryRefused:

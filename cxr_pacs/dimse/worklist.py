@@ -162,7 +162,7 @@ class _Sender:
         self._command = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
 
     def send(self, data_set: bytes) -> bool:
-        """Queue one answer, when there is room; False where the association is gone."""
+        """Queue one answer, when there is room; False where the peer is gone or reads no longer."""
         most = self._association.dimse.maximum_pdu_size
         whole = [(self._context_id, b"\x03" + self._command), (self._context_id, b"\x02" + data_set)]
         if not most or sum(len(value) + 5 for _, value in whole) <= most:
@@ -173,11 +173,12 @@ class _Sender:
             for first in range(0, len(data_set), step):
                 last = b"\x02" if first + step >= len(data_set) else b"\x00"
                 self._queue([(self._context_id, last + data_set[first : first + step])])
-        waiting = self._association.dul.to_provider_queue
-        if waiting.qsize() >= _AHEAD:
-            while waiting.qsize() and self._association.is_established:
+        # The association itself learns of its end only when this thread is back.
+        provider = self._association.dul
+        if provider.to_provider_queue.qsize() >= _AHEAD:
+            while provider.to_provider_queue.qsize() and provider.is_alive():
                 time.sleep(_DRAIN_SECONDS)
-        return bool(self._association.is_established)
+        return bool(provider.is_alive())
 
     def _queue(self, values: list[tuple[int, bytes]]) -> None:
         fragments = P_DATA()

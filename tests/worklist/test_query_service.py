@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from peers import associated, dcmtk
+from peers import associated, dcmtk, eventually
 from pydicom import DataElement, Dataset, dcmread
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR
@@ -18,6 +19,7 @@ from worklist_servers import OurWorklist
 
 from cxr_pacs import dimse
 from cxr_pacs.cli import main
+from cxr_pacs.dimse import associations
 from cxr_pacs.errors import RetrievalRefused
 from cxr_pacs.worklist import StepState
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STEPS = "ScheduledProcedureStepSequence"
-MANY = 60
+MANY, WORDY = 60, 400
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 NAMES = {
     "latin": "Müller^Jürgen",
@@ -280,13 +282,58 @@ def test_bytes_that_are_not_of_their_character_set(ours):
     assert found(ours, asked)[0].Status == 0xC000
 
 
-def test_a_peer_that_vanishes_in_mid_answer(ours, caplog):
-    caplog.set_level("INFO", logger="cxr_pacs")
+@pytest.fixture(scope="module")
+def wordy(tmp_path_factory) -> Iterator[OurWorklist]:
+    """More to answer than all buffers between two peers hold; it waits two seconds for the network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(associations, "NETWORK_SECONDS", 2.0)
+        with OurWorklist(tmp_path_factory.mktemp("wordy"), most_answers=0) as server:
+            items = [item(number) for number in range(WORDY)]
+            for one in items:
+                one.PatientComments = one.VisitComments = "word " * 2000
+            server.hold(items)
+            yield server
+
+
+def told_of(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("cxr_pacs")]
+
+
+def test_a_peer_that_vanishes_in_mid_answer(wordy, caplog):
     context = [(ModalityWorklistInformationFind, EXPLICIT)]
-    with associated(ours.port, context, called=ours.ae_title) as association:
-        next(association.send_c_find(asking(), ModalityWorklistInformationFind))
+    asked = asking(PatientComments="", VisitComments="")
+    with associated(wordy.port, context, called=wordy.ae_title) as association:
+        next(association.send_c_find(asked, ModalityWorklistInformationFind))
         association.dul.socket.socket.close()
-    assert numbers(found(ours, asking(PatientID="P7"))[1]) == {"A007"}
+    eventually(lambda: not wordy.associations, timeout=20)
+    (line,) = told_of(caplog)
+    assert "MODALITY went away during its worklist query, after " in line
+    assert numbers(found(wordy, asking(PatientID="P7"))[1]) == {"A007"}
+
+
+def test_a_peer_that_stops_reading_loses_its_association(wordy, caplog):
+    keys = ["-k", "PatientComments", "-k", "VisitComments", "-k", f"{STEPS}[0].Modality=DX"]
+    command = [
+        "findscu",
+        "-W",
+        "-aet",
+        "STOPPED",
+        "-aec",
+        wordy.ae_title,
+        *keys,
+        "127.0.0.1",
+        str(wordy.port),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as peer:
+        assert peer.stdout is not None
+        assert any(b"Find Response" in line for line in peer.stdout)
+        peer.send_signal(signal.SIGSTOP)
+        try:
+            eventually(lambda: not wordy.associations, timeout=30)
+        finally:
+            peer.kill()
+    (line,) = told_of(caplog)
+    assert "STOPPED went away during its worklist query, after " in line
 
 
 def command(capsys, ours: OurWorklist, *arguments: str) -> tuple[int, str]:

@@ -68,6 +68,11 @@ class OurWorklist:
     def peer(self) -> dimse.Peer:
         return dimse.Peer(ae_title=self.ae_title, host="127.0.0.1", port=self.port)
 
+    @property
+    def associations(self) -> list[Association]:
+        """Those that it serves now."""
+        return list(self._listener._ae.active_associations)
+
     def hold(self, items: Iterable[Dataset]) -> None:
         with self.worklist.begin() as connection:
             connection.exec_driver_sql("DELETE FROM worklist_item")
