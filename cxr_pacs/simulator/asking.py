@@ -9,10 +9,11 @@ from pydicom import Dataset
 
 from cxr_pacs.dimse import Peer
 from cxr_pacs.dimse.worklist import find_worklist
-from cxr_pacs.errors import RetrievalRefused
+from cxr_pacs.errors import RefusedItem, RetrievalRefused
+from cxr_pacs.simulator.examination import Failure, Step
 from cxr_pacs.worklist import WorklistItem
 
-__all__ = ["Wanted", "scheduled"]
+__all__ = ["Scheduled", "Wanted", "scheduled"]
 
 # Return keys that an image or a performed procedure step is made of; all others stay with the worklist.
 _KEYS: Final = (
@@ -61,16 +62,30 @@ class Wanted:
     days: str = ""
 
 
-def scheduled(calling_ae_title: str, peer: Peer, wanted: Wanted) -> tuple[WorklistItem, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """What a worklist answered.
+
+    Attributes
+    ----------
+    items : tuple of WorklistItem
+        In the order of the scheduled start.
+    failures : tuple of Failure
+        One for each answer that lacks what an image needs; the reason names the attribute.
     """
-    Ask `peer` for what is wanted, in the order of the scheduled start.
+
+    items: tuple[WorklistItem, ...]
+    failures: tuple[Failure, ...]
+
+
+def scheduled(calling_ae_title: str, peer: Peer, wanted: Wanted) -> Scheduled:
+    """
+    Ask `peer` for what is wanted.
 
     Raises
     ------
     DestinationUnavailable, RetrievalRefused
         As the query; or it is not the whole answer.
-    RefusedItem
-        An answer lacks what an image needs; the message names the attribute.
     """
     step = Dataset()
     for keyword in _KEYS_OF_STEP:
@@ -87,7 +102,21 @@ def scheduled(calling_ae_title: str, peer: Peer, wanted: Wanted) -> tuple[Workli
         raise RetrievalRefused(
             f"{peer} answered with {len(found.items)} items and has more: ask by station, modality and date"
         )
-    return tuple(sorted(map(WorklistItem.of, found.items), key=lambda item: item.start))
+    items: list[WorklistItem] = []
+    failures: list[Failure] = []
+    for answer in found.items:
+        try:
+            items.append(WorklistItem.of(answer))
+        except RefusedItem as error:
+            failures.append(
+                Failure(
+                    station_ae_title=calling_ae_title,
+                    study_instance_uid=str(answer.get("StudyInstanceUID") or ""),
+                    step=Step.WORKLIST,
+                    reason=str(error),
+                )
+            )
+    return Scheduled(items=tuple(sorted(items, key=lambda item: item.start)), failures=tuple(failures))
 
 
 def _ask(keys: Dataset, keyword: str) -> None:

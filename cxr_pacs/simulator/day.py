@@ -52,30 +52,31 @@ def play(modalities: Sequence[Modality], films: Sequence[Film], plan: Plan) -> S
     examinations = _examined(dict(zip(modalities, (one.items for one in asked), strict=True)), films, plan)
     return Summary.of(
         examinations,
-        [one.seconds for one in asked if one.failure is None],
+        [one.seconds for one in asked if one.seconds is not None],
         time.monotonic() - began,
-        [one.failure for one in asked if one.failure is not None],
+        [failure for one in asked for failure in one.failures],
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """The answer to a modality's query."""
+    """The answer to a modality's query; without seconds there was none."""
 
     items: tuple[WorklistItem, ...]
-    seconds: float
-    failure: Failure | None = None
+    seconds: float | None
+    failures: tuple[Failure, ...]
 
 
 def _asked(modality: Modality) -> _Asked:
     began = time.monotonic()
     try:
-        return _Asked(items=modality.worklist(), seconds=time.monotonic() - began)
+        found = modality.worklist()
+        return _Asked(items=found.items, seconds=time.monotonic() - began, failures=found.failures)
     except CxrPacsError as error:
         failure = Failure(
             station_ae_title=modality.ae_title, study_instance_uid="", step=Step.WORKLIST, reason=str(error)
         )
-        return _Asked(items=(), seconds=time.monotonic() - began, failure=failure)
+        return _Asked(items=(), seconds=None, failures=(failure,))
 
 
 def _examined(

@@ -13,7 +13,7 @@ from pydicom import Dataset
 from cxr_pacs import dimse
 from cxr_pacs.errors import CxrPacsError, kind_and_place
 from cxr_pacs.simulator import performed
-from cxr_pacs.simulator.asking import Wanted, scheduled
+from cxr_pacs.simulator.asking import Scheduled, Wanted, scheduled
 from cxr_pacs.simulator.commitments import Awaited, Commitments
 from cxr_pacs.simulator.examination import Examination, Failure, Outcome, Step
 from cxr_pacs.simulator.film import Film
@@ -79,7 +79,7 @@ class Modality:
         self._commitments = commitments
         self._clock = clock
 
-    def worklist(self) -> tuple[WorklistItem, ...]:
+    def worklist(self) -> Scheduled:
         """Ask for the items to examine; raises as `scheduled`."""
         return scheduled(self.ae_title, self._servers.worklist, self._wanted)
 
@@ -156,8 +156,22 @@ class Modality:
             reason = str(error)
         except Exception as error:  # noqa: BLE001  top of a thread: the other examinations go on
             reason = kind_and_place(error)
-        study = performance.item.text("StudyInstanceUID")
+        failed_at = done.step
         failure = Failure(
-            station_ae_title=self.ae_title, study_instance_uid=study, step=done.step, reason=reason
+            station_ae_title=self.ae_title,
+            study_instance_uid=performance.item.text("StudyInstanceUID"),
+            step=failed_at,
+            reason=reason + self._given_up(performance, done),
         )
         return replace(self._ended(performance, Outcome.FAILED, done, None), failure=failure)
+
+    def _given_up(self, performance: Performance, done: _Course) -> str:
+        """Discontinue the step that is in progress and would stay so; what is to be told where that fails."""
+        if Step.IN_PROGRESS not in done.seconds or done.step not in {Step.STORE, Step.COMMITMENT_REQUEST}:
+            return ""
+        final = performed.failed(performance, self._clock(), stored=Step.STORE in done.seconds)
+        try:
+            self._set(performance, final, done)
+        except CxrPacsError as error:
+            return f"; and its performed procedure step stays in progress: {error}"
+        return ""

@@ -9,11 +9,12 @@ from pydicom import Dataset
 
 from cxr_pacs.simulator.image import Performance, copy_elements
 
-__all__ = ["begun", "completed", "discontinued"]
+__all__ = ["begun", "completed", "discontinued", "failed"]
 
 _PROTOCOL: Final = "Chest"
 # CID 9300, Procedure Discontinuation Reasons.
-_REASON: Final = ("110513", "DCM", "Discontinued for unspecified reason")
+_UNSPECIFIED: Final = ("110513", "DCM", "Discontinued for unspecified reason")
+_EQUIPMENT: Final = ("110501", "DCM", "Equipment failure")
 _EMPTY: Final = (
     "ReferencedPatientSequence",
     "PatientName",
@@ -73,17 +74,30 @@ def begun(performance: Performance) -> Dataset:
 
 def completed(performance: Performance, ended: datetime) -> Dataset:
     """Modification list of the N-SET: completed, with the image that was made."""
-    image = Dataset()
-    image.ReferencedSOPClassUID = performance.image_class_uid
-    image.ReferencedSOPInstanceUID = performance.image_uid
-    return _final(performance, "COMPLETED", ended, [image])
+    return _final(performance, "COMPLETED", ended, [_image(performance)])
 
 
 def discontinued(performance: Performance, ended: datetime) -> Dataset:
     """Modification list of the N-SET: discontinued before an image was made, for no particular reason."""
+    return _broken_off(_final(performance, "DISCONTINUED", ended, []), _UNSPECIFIED)
+
+
+def failed(performance: Performance, ended: datetime, *, stored: bool) -> Dataset:
+    """Modification list of the N-SET: discontinued as a server failed, with the image where it was stored."""
+    images = [_image(performance)] if stored else []
+    return _broken_off(_final(performance, "DISCONTINUED", ended, images), _EQUIPMENT)
+
+
+def _image(performance: Performance) -> Dataset:
+    image = Dataset()
+    image.ReferencedSOPClassUID = performance.image_class_uid
+    image.ReferencedSOPInstanceUID = performance.image_uid
+    return image
+
+
+def _broken_off(step: Dataset, code: tuple[str, str, str]) -> Dataset:
     reason = Dataset()
-    reason.CodeValue, reason.CodingSchemeDesignator, reason.CodeMeaning = _REASON
-    step = _final(performance, "DISCONTINUED", ended, [])
+    reason.CodeValue, reason.CodingSchemeDesignator, reason.CodeMeaning = code
     step.PerformedProcedureStepDiscontinuationReasonCodeSequence = [reason]
     return step
 

@@ -155,6 +155,46 @@ def test_what_is_refused_is_a_failure_with_its_step_and_reason(what, step, reaso
     assert not any("Doe" in line for line in summary.lines())
 
 
+@pytest.mark.parametrize(("what", "status", "images"), [("store", 0xA700, 0), ("ask", 0x0124, 1)])
+def test_what_fails_in_between_is_discontinued(what, status, images):
+    with Hospital(_items(2)) as hospital:
+        hospital.refuse[what] = status
+        summary = _play(hospital)
+    assert _counts(summary) == (0, 0, 2)
+    for step in hospital.steps.values():
+        assert step.PerformedProcedureStepStatus == "DISCONTINUED"
+        (reason,) = step.PerformedProcedureStepDiscontinuationReasonCodeSequence
+        assert (reason.CodeValue, reason.CodeMeaning) == ("110501", "Equipment failure")
+        assert len(step.PerformedSeriesSequence[0].ReferencedImageSequence) == images
+
+
+def test_a_step_that_cannot_be_discontinued_is_told():
+    with Hospital(_items(1)) as hospital:
+        hospital.refuse |= {"store": 0xA700, "set": 0x0110}
+        (failure,) = _play(hospital).failures
+    assert failure.step is Step.STORE
+    assert "A700" in failure.reason
+    assert "step stays in progress" in failure.reason
+    assert "0110" in failure.reason
+
+
+def test_an_incomplete_item_does_not_keep_the_others_back():
+    items = _items(3)
+    items[1].PatientID = ""
+    del items[2].ScheduledProcedureStepSequence[0].ScheduledProcedureStepID
+    with Hospital(items) as hospital:
+        summary = _play(hospital)
+    assert _counts(summary) == (1, 0, 0)
+    assert summary.latencies[Step.WORKLIST].count == 1
+    assert [failure.reason.partition(" ")[0] for failure in summary.failures] == [
+        "PatientID",
+        "ScheduledProcedureStepID",
+    ]
+    for failure in summary.failures:
+        assert (failure.station_ae_title, failure.step) == ("ROOM1", Step.WORKLIST)
+        assert failure.study_instance_uid == items[0].StudyInstanceUID
+
+
 def test_what_is_not_committed_is_a_failure():
     with Hospital(_items(1)) as hospital:
         hospital.failure_reason = 0x0112
