@@ -11,7 +11,7 @@ from performed_steps import StepManager, completion, creation, reference, schedu
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import ModalityPerformedProcedureStep
 
@@ -100,10 +100,21 @@ def test_a_step_from_beginning_to_end(kept, modality):
     assert again.ErrorComment == "Performed Procedure Step Object may no longer be updated"
 
 
-def test_a_modality_that_gives_no_uid_is_given_one(kept, modality):
-    for number in (1, 2):
-        assert create(modality, creation(), None).Status == 0x0000
-        assert len(kept.steps) == number
+def test_a_modality_that_gives_no_uid_is_told_which_one_it_got(kept, modality):
+    told = []
+
+    def hear(event):
+        told.append(str(event.message.command_set.AffectedSOPInstanceUID))
+
+    modality.bind(evt.EVT_DIMSE_RECV, hear)
+    try:
+        for _ in range(2):
+            assert create(modality, creation(), None).Status == 0x0000
+    finally:
+        modality.unbind(evt.EVT_DIMSE_RECV, hear)
+    assert len(set(told)) == 2
+    assert told == list(kept.steps)
+    assert change(modality, completion(), told[0]).Status == 0x0000
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "DISCONTINUED", "SCHEDULED"])

@@ -166,6 +166,10 @@ class Asking:
         """The final status of each server, and its answers."""
         return [_found(association, identifier) for association in self._associations]
 
+    def find_at(self, number: int, identifier: Dataset) -> list[Dataset]:
+        """Answers of one server."""
+        return _found(self._associations[number], identifier)[1]
+
 
 def _found(association: Association, identifier: Dataset) -> tuple[int, list[Dataset]]:
     answers = []
