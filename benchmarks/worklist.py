@@ -2,7 +2,8 @@
 
 The query of a day: modality, date and station AE title, about 50 answers with the attributes of a usual
 modality. DCMTK's findscu asks all three, one query after the other on one association, in turns; it sends
-without Nagle's delay. Everything runs on this machine. ``python -m benchmarks.worklist --help``.
+without Nagle's delay. Everything runs on this machine. ``python -m benchmarks.worklist --help``. The exit
+status is 1 where another answers more queries a second than we, or where our memory grows.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _FIRST_DAY = date(2026, 1, 1)
 _STATIONS = (("DX1", "DX"), ("CR1", "CR"))
 _PLUGIN = "/usr/share/orthanc/plugins/libModalityWorklists.so"
 _TITLE = "WORKLIST"
+_FLAT = 10.0  # MiB that resident memory may grow by, from the first queries to the last
 
 console = Console(highlight=False)
 
@@ -232,31 +234,57 @@ def resident(server: Server) -> float:
     return float(psutil.Process(server.pid).memory_info().rss) / 2**20
 
 
-def measure(servers: Sequence[Server], query: Path, rounds: int, times: int) -> Table:
-    """Ask all in turns, and tell queries a second and memory after the first and the last turn."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What one server did: queries a second; resident memory after its first queries and its last, MiB."""
+
+    rate: float
+    before: float
+    after: float
+
+
+def measure(servers: Sequence[Server], query: Path, rounds: int, times: int) -> list[Measured]:
+    """Ask all in turns; the rate is that of the median round."""
     for server in servers:
-        ask(server, query, 2)
-    before = {server.name: resident(server) for server in servers}
-    seconds: dict[str, list[float]] = {server.name: [] for server in servers}
+        ask(server, query, times)
+    before = [resident(server) for server in servers]
+    seconds: list[list[float]] = [[] for _ in servers]
     for _ in range(rounds):
-        for server in servers:
-            seconds[server.name].append(ask(server, query, times) / times)
+        for server, taken in zip(servers, seconds, strict=True):
+            taken.append(ask(server, query, times) / times)
+    return [
+        Measured(rate=1 / statistics.median(taken), before=memory, after=resident(server))
+        for server, taken, memory in zip(servers, seconds, before, strict=True)
+    ]
+
+
+def shown(servers: Sequence[Server], measured: Sequence[Measured]) -> Table:
+    """Put them side by side."""
     table = Table("server", "items", "queries a second", "median, ms", "resident before, MiB", "after, MiB")
-    for server in servers:
-        median = statistics.median(seconds[server.name])
+    for server, one in zip(servers, measured, strict=True):
         table.add_row(
             server.name,
             f"{server.items}",
-            f"{1 / median:.1f}",
-            f"{median * 1000:.1f}",
-            f"{before[server.name]:.0f}",
-            f"{resident(server):.0f}",
+            f"{one.rate:.1f}",
+            f"{1000 / one.rate:.1f}",
+            f"{one.before:.0f}",
+            f"{one.after:.0f}",
         )
     return table
 
 
+def faults(us: Measured, others: Sequence[Measured]) -> list[str]:
+    """Say what is not as it should be."""
+    found = []
+    if us.rate < max(one.rate for one in others):
+        found.append("another server answers more queries a second")
+    if us.after - us.before > _FLAT:
+        found.append(f"memory grew by {us.after - us.before:.0f} MiB, of {_FLAT:.0f} allowed")
+    return found
+
+
 def main() -> None:
-    """Measure and print."""
+    """Measure and print; exit status 1 where we are slower than another, or memory grows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--items", type=int, default=100_000, help="of ours")
     parser.add_argument("--items-of-others", type=int, default=1000)
@@ -272,7 +300,12 @@ def main() -> None:
             stack.enter_context(wlmscpfs(folder, options.items_of_others)),
             stack.enter_context(orthanc(folder, options.items_of_others)),
         )
-        console.print(measure(servers, query, options.rounds, options.queries))
+        measured = measure(servers, query, options.rounds, options.queries)
+    console.print(shown(servers, measured))
+    found = faults(measured[0], measured[1:])
+    for fault in found:
+        console.print(f"[red]{fault}[/red]")
+    sys.exit(1 if found else 0)
 
 
 if __name__ == "__main__":
