@@ -1,4 +1,7 @@
-"""A day: 200 orders by HL7, 20 cancelled, 180 examined by six simulated modalities, results in Orthanc."""
+"""A day: 200 orders by HL7, 20 cancelled, 180 examined by six simulated modalities, results in Orthanc.
+
+Each image is compared with its order, and each report refers to that.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hl7_orders import connected, orm, sent
-from peers import Destination, Gateway, Orthanc, eventually, free_port
+from peers import Destination, Gateway, Orthanc, eventually, free_port, told
 from studies import ONE_OF_EACH, new_radiograph
 from swift_gateway import COMMAND, SECONDS
 
@@ -92,6 +95,22 @@ def _in_orthanc(orthanc: Orthanc) -> dict[tuple[str, str], Counter[str]]:
     }
 
 
+def _orders_of_reports(orthanc: Orthanc) -> dict[str, tuple[str, ...]]:
+    """By Study Instance UID: a report's own accession number, and what it says of the one order behind it."""
+    found = {}
+    for instance in orthanc.instances:
+        if instance.modality == "SR":
+            report = orthanc.read(instance)
+            (request,) = report.ReferencedRequestSequence
+            found[str(report.StudyInstanceUID)] = (
+                str(report.AccessionNumber),
+                str(request.AccessionNumber),
+                str(request.RequestedProcedureID),
+                str(request.PlacerOrderNumberImagingServiceRequest),
+            )
+    return found
+
+
 @pytest.mark.timeout(600)
 def test_a_day(tmp_path: Path, make_gateway: Callable[..., Gateway], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Gateway, "command", COMMAND)
@@ -107,6 +126,7 @@ def test_a_day(tmp_path: Path, make_gateway: Callable[..., Gateway], monkeypatch
             mpps={"serve": True},
             commitment={"provide": True},
             hl7={"port": hl7_port},
+            order_check={"worklist": "own"},
         )
         gateway.start()
         _ordered(hl7_port)
@@ -129,4 +149,11 @@ def test_a_day(tmp_path: Path, make_gateway: Callable[..., Gateway], monkeypatch
         }
         eventually(lambda: orthanc.count >= 2 * len(reported), timeout=_DEADLINE, every=0.5)
         assert _in_orthanc(orthanc) == reported
+        # No image has the placer's number: a report has it from the order with which its image agrees.
+        assert _orders_of_reports(orthanc) == {
+            study: (accession, accession, f"R{accession[1:]}", f"PL{accession[1:]}")
+            for accession, study in reported
+        }
+        told_of_one = told(gateway, "why", next(study for _, study in reported))
+        assert "the worklist has its order, and they agree." in told_of_one
         assert gateway.stop() == 0, gateway.log_tail()
