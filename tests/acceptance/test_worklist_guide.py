@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from dcm4che import tool
 from guide import Block, Followed, blocks, is_said
 from swift_gateway import COMMAND, SECONDS
 
@@ -54,17 +55,12 @@ def test_with_dcmtk(tmp_path: Path):
     _follow(tmp_path / "here", _environment(tmp_path / "bin"), "dcmtk")
 
 
-@pytest.mark.skipif(
-    "DCM4CHE_BIN" not in os.environ, reason="DCM4CHE_BIN names no folder with dcm4che's programs"
-)
 @pytest.mark.timeout(600)
 def test_with_dcm4che(tmp_path: Path):
-    tools = Path(os.environ["DCM4CHE_BIN"])
+    tools = {name: tool(name) for name in _DCM4CHE}
     environment = _environment(tmp_path / "bin")
-    for name in _DCM4CHE:
-        found = [path for path in (tools / name, tools / f"dcm4che-{name}") if path.is_file()]
-        assert found, f"DCM4CHE_BIN: neither {name} nor dcm4che-{name} in {tools}"
-        _script(tmp_path / "bin" / name, f'exec {shlex.quote(str(found[0]))} "$@"')
+    for name, path in tools.items():
+        _script(tmp_path / "bin" / name, f'exec {shlex.quote(str(path))} "$@"')
     _follow(tmp_path / "here", environment, "dcm4che")
 
 
