@@ -152,7 +152,7 @@ def test_mppsscu_discontinues_a_step(tmp_path: Path, make_gateway: MakeGateway):
             "--ppsid-new",
             "--dc",
             "--dc-reason",
-            "110513",
+            "DCM-110513",
             "-s",
             f"AccessionNumber={_ITEM['AccessionNumber']}",
         )
