@@ -336,6 +336,14 @@ def test_a_peer_that_stops_reading_loses_its_association(wordy, caplog):
     assert "STOPPED went away during its worklist query, after " in line
 
 
+def test_a_peer_that_stops_in_mid_message_loses_its_association(wordy):
+    context = [(ModalityWorklistInformationFind, EXPLICIT)]
+    with associated(wordy.port, context, called=wordy.ae_title) as association:
+        association.dul.socket.socket.sendall(b"\x04\0\0\0\x10\0" + b"half of it")  # P-DATA-TF, 4096 bytes
+        eventually(lambda: not wordy.associations, timeout=30)
+        eventually(lambda: not association.is_alive(), timeout=20)
+
+
 def command(capsys, ours: OurWorklist, *arguments: str) -> tuple[int, str]:
     code = main(["worklist", "query", str(ours.peer), *arguments])
     return code, capsys.readouterr().out
