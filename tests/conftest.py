@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import chance  # noqa: F401  draws the seed before other processes share the tests
@@ -10,6 +11,9 @@ from postgres import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# As the commands do. DBOS's own handler would write to whatever stands for standard error in the first test.
+logging.getLogger("dbos").addHandler(logging.NullHandler())
 
 
 @pytest.fixture(scope="session")
