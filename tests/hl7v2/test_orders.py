@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from pathlib import Path
 
@@ -164,8 +165,27 @@ def test_empty_lines_and_lines_of_a_file_are_no_fault():
 def test_a_start_has_a_zone_or_no_time():
     (order,) = _orders(orm("1", start="20261124"))
     assert order.values["ScheduledProcedureStepStartTime"] == "000000"
-    (order,) = _orders(orm("1", start="202611240930+0000"))
-    assert len(order.values["ScheduledProcedureStepStartTime"]) == 6
+    assert order.values["ScheduledProcedureStepStartDate"] == "20261124"
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "local"),
+    [
+        ("Asia/Tokyo", "202611240930+0000", "20261124 183000"),
+        ("Asia/Tokyo", "202611242030+0000", "20261125 053000"),
+        ("America/New_York", "202611240130+0000", "20261123 203000"),
+        ("America/New_York", "202607240930+0200", "20260724 033000"),
+        ("Asia/Tokyo", "202611240930", "20261124 0930"),
+    ],
+)
+def test_a_start_with_a_zone_is_told_in_local_time(monkeypatch, zone, start, local):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        (order,) = _orders(orm("1", start=start))
+    time.tzset()
+    date, at = (order.values[f"ScheduledProcedureStepStart{what}"] for what in ("Date", "Time"))
+    assert f"{date} {at}" == local
 
 
 @pytest.mark.parametrize("known", [b"1960", b"196001", b"1960+0100"])
