@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cxr_pacs.worklist.conditions import AnyOf, Like, like
@@ -12,6 +12,7 @@ from cxr_pacs.worklist.conditions import AnyOf, Like, like
 __all__ = ["FuzzyName", "Name", "fuzzy_name", "name", "name_groups"]
 
 _ALPHABETIC_IDEOGRAPHIC_PHONETIC: Final = 3
+_DELIMITERS: Final = 4  # of the five components
 _SOUNDS: Final = {
     letter: digit
     for letters, digit in (("bfpv", "1"), ("cgjkqsxz", "2"), ("dt", "3"), ("l", "4"), ("mn", "5"), ("r", "6"))
@@ -24,7 +25,8 @@ class Name:
     """A name by its component groups: alphabetic, ideographic, phonetic (PS3.5 6.2.1.1).
 
     A group of the key is matched with the same group of the value. A key of one group may be any of the
-    three: who types ideographs into a modality knows no equals sign.
+    three: who types ideographs into a modality knows no equals sign. As trailing delimiters may be left out
+    of a value (PS3.5 6.2), a wildcard is held against all of them, too: ``Doe^*`` finds ``Doe``.
     """
 
     groups: tuple[AnyOf | Like | None, ...]
@@ -33,10 +35,10 @@ class Name:
         """Say whether a name is wanted."""
         have = name_groups(value)
         if len(self.groups) == 1 and (only := self.groups[0]):
-            return any(only.accepts(group) for group in have if group)
+            return any(_accepts(only, group) for group in have if group)
         padded = have + ("",) * (len(self.groups) - len(have))
         return all(
-            wanted is None or (bool(group) and wanted.accepts(group))
+            wanted is None or (bool(group) and _accepts(wanted, group))
             for wanted, group in zip(self.groups, padded, strict=False)
         )
 
@@ -78,7 +80,14 @@ def fuzzy_name(wanted: str) -> FuzzyName | None:
 
 
 def _group(group: str) -> AnyOf | Like:
-    return like(group) if "*" in group or "?" in group else AnyOf(wanted=frozenset({group}))
+    if "*" in group or "?" in group:
+        found = like(group)
+        return replace(found, prefix=found.prefix.rstrip("^"))
+    return AnyOf(wanted=frozenset({group}))
+
+
+def _accepts(wanted: AnyOf | Like, group: str) -> bool:
+    return wanted.accepts(group) or wanted.accepts(group + "^" * (_DELIMITERS - group.count("^")))
 
 
 def _folded(group: str) -> str:

@@ -124,6 +124,32 @@ def test_a_fuzzy_name(wanted, answered):
     assert matches(dataset(PatientName=wanted), fuzzy=True) is answered
 
 
+@pytest.mark.parametrize(
+    ("wanted", "have", "answered"),
+    [
+        ("Doe^*", "Doe", True),  # which is Doe^^^^
+        ("Doe^*", "DOE^^^", True),
+        ("*^^*", "Doe^John", True),
+        ("Doe^John^*", "Doe^John", True),
+        ("Doe^J*", "Doe", False),
+        ("Doe^*", "Doering", False),
+        ("Doe^*=*", "Doe", True),
+        ("=山田^*", "Yamada=山田", True),
+        ("Doe^*^^^^*", "Doe", False),  # of six components
+    ],
+)
+def test_a_wildcard_finds_the_delimiters_that_a_name_leaves_out(tmp_path, wanted, have, answered):
+    opened = open_worklist(f"sqlite:///{tmp_path / 'worklist.sqlite'}")
+    held = dataset(**{"RequestedProcedureID": "R1", **ROOT, **STEP, "PatientName": have})
+    held.SpecificCharacterSet = "ISO_IR 192"
+    asked = dataset(PatientName=wanted)
+    asked.SpecificCharacterSet = "ISO_IR 192"
+    with opened.begin() as connection:
+        opened.put(connection, [WorklistItem.of(held)], "test", 0.0)
+    assert len(list(opened.find(Query.of(asked)))) == answered
+    opened.engine.dispose()
+
+
 def test_composed_and_decomposed_are_the_same():
     assert matches(
         dataset(PatientName="Mu\u0308ller*"), PatientName="M\u00fcller", SpecificCharacterSet="ISO_IR 192"
