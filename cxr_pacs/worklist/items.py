@@ -21,7 +21,7 @@ from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, STR_VR, VR, PersonName
 from cxr_pacs.errors import RefusedItem
 from cxr_pacs.worklist.elements import encode_implicit, read_elements, vr_of, write_elements
 
-__all__ = ["FINAL_STATES", "StepState", "WorklistItem"]
+__all__ = ["FINAL_STATES", "NOT_BEGUN", "StepState", "WorklistItem"]
 
 _UNICODE: Final = "ISO_IR 192"
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
@@ -48,6 +48,9 @@ class StepState(StrEnum):
     DISCONTINUED = "DISCONTINUED"
     CANCELLED = "CANCELLED"  # the order was, or somebody removed the item
 
+
+NOT_BEGUN: Final = (StepState.SCHEDULED, StepState.ARRIVED, StepState.READY)
+"""States of an item whose step has not begun; a source may name one of them."""
 
 FINAL_STATES: Final = frozenset({StepState.COMPLETED, StepState.DISCONTINUED, StepState.CANCELLED})
 """An item in one of these is kept, and no query is answered with it."""
@@ -98,9 +101,19 @@ class WorklistItem:
                 attribute="ScheduledProcedureStepStartTime",
             )
         item = cls(dataset=taken)
+        item._check_state()
         item._check_lengths()
         item._check_encoding()
         return item
+
+    def _check_state(self) -> None:
+        # Of a step that began elsewhere this worklist would learn no end.
+        if (state := _text(self.step, "ScheduledProcedureStepStatus")) and state not in NOT_BEGUN:
+            raise RefusedItem(
+                f"ScheduledProcedureStepStatus is not one of {', '.join(NOT_BEGUN)}: give an item before its "
+                "step begins, and remove it where that has begun elsewhere",
+                attribute="ScheduledProcedureStepStatus",
+            )
 
     def _check_lengths(self) -> None:
         """Hold what the store finds by against the lengths of PS3.5 6.2.
@@ -162,6 +175,12 @@ class WorklistItem:
     def step_id(self) -> str:
         """Scheduled Procedure Step ID (0040,0009)."""
         return _text(self.step, "ScheduledProcedureStepID")
+
+    @property
+    def state(self) -> StepState | None:
+        """Scheduled Procedure Step Status (0040,0020) that its source gives: one of `NOT_BEGUN`, or None."""
+        found = _text(self.step, "ScheduledProcedureStepStatus")
+        return StepState(found) if found else None
 
     @property
     def start(self) -> str:

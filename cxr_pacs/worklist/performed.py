@@ -2,7 +2,9 @@
 
 An item is what its steps are together: ``STARTED`` while one is in progress, else ``COMPLETED`` once one was
 completed, else ``DISCONTINUED``. So a retake after a discontinued step, and a second step after a completed
-one, start a final item again, in whatever order the modality says so. A cancelled item stays cancelled.
+one, start a final item again, in whatever order the modality says so. A cancelled item stays cancelled. A
+step that was discontinued since the wrong worklist entry had been selected does not count: without another,
+its item is scheduled again.
 A step is of the item that has its Scheduled Procedure Step ID, in the same study or under the same accession
 number; one without that ID was not scheduled (PS3.4 F.7.2.1.2, note 3), and is kept alike.
 """
@@ -31,6 +33,7 @@ from cxr_pacs.worklist.tables import (
     performed_step,
     performed_study,
 )
+from cxr_pacs.worklist.wrong_entry import is_of_wrong_entry
 
 __all__ = [
     "PerformedStep",
@@ -236,16 +239,24 @@ def _settle(connection: sa.Connection, item_ids: Iterable[int], now: float) -> N
         locked = sa.select(item.c.state).where(of_it).with_for_update(key_share=True)
         was = connection.execute(locked).scalar_one()
         query = (
-            sa.select(performed_step.c.state)
+            sa.select(performed_step.c.state, performed_step.c.dataset)
             .join(performed_item, performed_item.c.step_id == performed_step.c.id)
             .where(performed_item.c.item_id == item_id)
         )
-        state = _together(set(connection.execute(query).scalars()))
+        states = {row.state for row in connection.execute(query) if not _is_mistaken(row)}
+        state = _together(states, was)
         if was not in (StepState.CANCELLED, state):
             connection.execute(sa.update(item).where(of_it).values(state=state, changed_at=now))
 
 
-def _together(states: set[str]) -> StepState:
+def _is_mistaken(row: Any) -> bool:
+    return row.state == StepProgress.DISCONTINUED and is_of_wrong_entry(row.dataset)
+
+
+def _together(states: set[str], was: str) -> str:
+    """Give what steps in these states make of an item; where there is none, a start is taken back."""
+    if not states:
+        return StepState.SCHEDULED if was == StepState.STARTED else was
     if StepProgress.IN_PROGRESS in states:
         return StepState.STARTED
     return StepState.COMPLETED if StepProgress.COMPLETED in states else StepState.DISCONTINUED

@@ -5,17 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 import sqlalchemy as sa
 
-from cxr_pacs.worklist.items import StepState
+from cxr_pacs.worklist.items import NOT_BEGUN, StepState
 from cxr_pacs.worklist.store import StoredItem
 from cxr_pacs.worklist.tables import file, item
 
 __all__ = ["Removed", "cancel", "forget", "forget_old"]
-
-_NOT_BEGUN: Final = (StepState.SCHEDULED, StepState.ARRIVED, StepState.READY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +30,7 @@ def cancel(connection: sa.Connection, items: Iterable[StoredItem], now: float) -
     before: list[StoredItem] = []
     kept: list[StoredItem] = []
     for one in items:
-        statement = sa.update(item).where(item.c.id == one.id, item.c.state.in_(_NOT_BEGUN))
+        statement = sa.update(item).where(item.c.id == one.id, item.c.state.in_(NOT_BEGUN))
         if connection.execute(statement.values(state=StepState.CANCELLED, changed_at=now)).rowcount:
             cancelled.append(one)
         else:

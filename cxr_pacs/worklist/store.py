@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,17 +12,19 @@ import sqlalchemy as sa
 from cxr_pacs.database import connect, insert_into, one_at_a_time
 from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.worklist.elements import Elements, read_elements
-from cxr_pacs.worklist.items import FINAL_STATES, StepState, WorklistItem
+from cxr_pacs.worklist.items import FINAL_STATES, NOT_BEGUN, StepState, WorklistItem
 from cxr_pacs.worklist.matching import STEPS
 from cxr_pacs.worklist.names import name_groups
 from cxr_pacs.worklist.narrowing import narrowed
 from cxr_pacs.worklist.query import Query
-from cxr_pacs.worklist.tables import item, metadata, name, station
+from cxr_pacs.worklist.tables import item, metadata, name, performed_item, station
 
 __all__ = ["Put", "StoredItem", "Worklist", "open_worklist", "stored_item"]
 
 # Items that a search reads at once: no transaction outlasts the sending of as many answers.
 _AT_ONCE: Final = 200
+# An order that comes after one of these means that the step is to be done yet.
+_ANEW: Final = (StepState.CANCELLED, StepState.DISCONTINUED)
 _STEP_STATUS: Final = 0x00400020
 
 
@@ -50,11 +53,15 @@ class StoredItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
-    """How many items `put` brought: new ones, changed ones, and ones that were there already."""
+    """How many items `put` brought: new ones, changed ones, and ones that were there already.
+
+    `completed` counts those among them whose step is completed, so that no query is answered with them.
+    """
 
     added: int = 0
     changed: int = 0
     unchanged: int = 0
+    completed: int = 0
 
 
 class Worklist:
@@ -79,19 +86,23 @@ class Worklist:
     def put(self, connection: sa.Connection, items: Iterable[WorklistItem], origin: str, now: float) -> Put:
         """Add each item, or change the one of its key.
 
-        A changed item keeps its state, unless it was cancelled: then it is scheduled anew.
+        An item that was cancelled or discontinued is scheduled anew, and the steps that it had count no more.
+        Any other keeps its state, but for one that its source now names while the step has not begun.
         """
-        counts = dict.fromkeys(("added", "changed", "unchanged"), 0)
+        counts: Counter[str] = Counter()
         for one in items:
-            counts[self._put(connection, one, origin, now)] += 1
+            what, state = self._put(connection, one, origin, now)
+            counts.update([what, "completed"] if state == StepState.COMPLETED else [what])
         return Put(**counts)
 
-    def _put(self, connection: sa.Connection, one: WorklistItem, origin: str, now: float) -> str:
+    def _put(
+        self, connection: sa.Connection, one: WorklistItem, origin: str, now: float
+    ) -> tuple[str, StepState]:
         encoded = one.to_bytes()
-        values = {
+        values: dict[str, Any] = {
             "key": one.key,
             "origin": origin,
-            "state": StepState.SCHEDULED,
+            "state": one.state or StepState.SCHEDULED,
             "changed_at": now,
             "modality": one.modality,
             "start": one.start,
@@ -105,17 +116,20 @@ class Worklist:
         item_id = connection.execute(new.returning(item.c.id)).scalar()
         if item_id is not None:
             self._set_index(connection, item_id, one)
-            return "added"
+            return "added", values["state"]
         known = connection.execute(sa.select(item).where(item.c.key == one.key).with_for_update()).one()
-        if known.dataset == encoded and known.origin == origin and known.state != StepState.CANCELLED:
-            return "unchanged"
-        if known.state != StepState.CANCELLED:
-            values["state"] = known.state
+        was = StepState(known.state)
+        if known.dataset == encoded and known.origin == origin and was not in _ANEW:
+            return "unchanged", was
+        if was in _ANEW:
+            connection.execute(sa.delete(performed_item).where(performed_item.c.item_id == known.id))
+        elif one.state is None or was not in NOT_BEGUN:
+            values["state"] = was
         connection.execute(sa.update(item).where(item.c.id == known.id).values(**values))
         for table in (station, name):
             connection.execute(sa.delete(table).where(table.c.item_id == known.id))
         self._set_index(connection, known.id, one)
-        return "changed"
+        return "changed", values["state"]
 
     def _set_index(self, connection: sa.Connection, item_id: int, one: WorklistItem) -> None:
         names = name_groups(one.text("PatientName"))

@@ -68,7 +68,10 @@ _STEP: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     ),
     "ScheduledPerformingPhysicianName": ((*_NAMES, None), _ASKED_NAMES),
     "ScheduledProcedureStepDescription": (("Chest PA", "Hand", None), ("Chest PA", "*PA", "hand")),
-    "ScheduledProcedureStepStatus": (("SCHEDULED",), ("SCHEDULED", "STARTED")),
+    "ScheduledProcedureStepStatus": (
+        ("SCHEDULED", "ARRIVED", "READY"),
+        ("SCHEDULED", "ARRIVED", "STARTED"),
+    ),
     "ScheduledStationName": (("R1", None), ("R1", "R*")),
 }
 _SEQUENCES = {"RequestedProcedureCodeSequence": False, "ScheduledProtocolCodeSequence": True}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from worklist_items import worklist_item
+from worklist_items import part_10, worklist_dataset, worklist_item
 
 from cxr_pacs.cli import main
 from cxr_pacs.worklist import StepState, open_worklist
@@ -102,6 +102,29 @@ def test_an_item_whose_step_has_begun_is_not_cancelled(told, worklist):
     assert (status, out) == (1, "0 cancelled\n")
     assert "STARTED" in err
     assert _listed(told)[0]["state"] == "STARTED"
+
+
+def test_of_a_completed_step_and_of_a_state_that_is_none_the_commands_tell(told, worklist, tmp_path):
+    with worklist.begin() as connection:
+        worklist.put(connection, [worklist_item("A1")], "command", 0.0)
+        worklist.set_state(connection, 1, StepState.COMPLETED, 0.0)
+    path = tmp_path / "one.wl"
+    path.write_bytes(part_10(worklist_dataset("A1", station="DX9")))
+    status, out, err = told("import", path)
+    assert (status, out) == (0, f"{path}: 0 added, 1 changed, 0 as before\n")
+    assert err == f"cxr-pacs: {path}: 1 of these are of completed steps, and no query is answered with them\n"
+    same = ("AccessionNumber=A1", "RequestedProcedureID=RA1", "ScheduledProcedureStepID=SA1")
+    needed = ("PatientName=Doe^Jane", "PatientID=P1", "ScheduledStationAETitle=DX1", *same)
+    status, out, _ = told("add", *[word for one in needed for word in ("-m", one)])
+    assert status == 0
+    assert out.startswith("changed: accession number A1, step SA1; its step is completed, and no query")
+    begun = ("AccessionNumber=A2", *needed[:3], "ScheduledProcedureStepStatus=STARTED")
+    status, _, err = told("add", *[word for one in begun for word in ("-m", one)])
+    assert status == 1
+    assert "ScheduledProcedureStepStatus is not one of SCHEDULED, ARRIVED, READY: give an item before" in err
+    arrived = (*begun[:4], "ScheduledProcedureStepStatus=ARRIVED")
+    assert told("add", *[word for one in arrived for word in ("-m", one)])[0] == 0
+    assert [one["state"] for one in _listed(told)] == ["COMPLETED", "ARRIVED"]
 
 
 def test_generated_items_are_the_same_for_one_seed(told):

@@ -177,6 +177,18 @@ def test_what_is_over_is_not_answered(ours):
     assert found(ours, asked)[1] == []
 
 
+def test_the_state_that_a_source_gives_is_asked_for(tmp_path):
+    held = [item(number) for number in range(4)]
+    for one, state in zip(held, ("", "SCHEDULED", "ARRIVED", "READY"), strict=True):
+        one[STEPS][0].ScheduledProcedureStepStatus = state
+    with OurWorklist(tmp_path) as server:
+        server.hold(held)
+        for state, known in (("SCHEDULED", {"A000", "A001"}), ("ARRIVED", {"A002"}), ("READY", {"A003"})):
+            _, pending = found(server, asking({"ScheduledProcedureStepStatus": state}))
+            assert numbers(pending) == known
+            assert {answer[STEPS][0].ScheduledProcedureStepStatus for _, answer in pending} == {state}
+
+
 @pytest.mark.parametrize(
     ("sets", "wanted", "who"),
     [

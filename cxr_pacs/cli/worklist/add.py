@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
     with opened(settings) as worklist, worklist.begin() as connection:
         put = worklist.put(connection, [item], ORIGIN, time.time())
     done = "added" if put.added else "changed" if put.changed else "was there already"
-    print(f"{done}: accession number {item.text('AccessionNumber')}, step {item.step_id}")
+    said = "; its step is completed, and no query is answered with it" if put.completed else ""
+    print(f"{done}: accession number {item.text('AccessionNumber')}, step {item.step_id}{said}")
     return ADDED
 
 

@@ -47,4 +47,7 @@ def run(options: argparse.Namespace) -> int:
             with worklist.begin() as connection:
                 put = worklist.put(connection, found.items, ORIGIN, time.time())
             print(f"{path}: {put.added} added, {put.changed} changed, {put.unchanged} as before")
+            if put.completed:
+                said = "of these are of completed steps, and no query is answered with them"
+                print(f"cxr-pacs: {path}: {put.completed} {said}", file=sys.stderr)
     return status

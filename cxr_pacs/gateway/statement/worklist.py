@@ -37,16 +37,18 @@ def paragraphs(settings: Settings) -> Iterator[str]:
         "information model too; within a sequence every attribute of the standard. Others, and private ones, "
         "are left out of the answers, which then have FF01. What is asked for and has no value is answered "
         "with zero length. An item that is completed, discontinued or cancelled is not answered; Scheduled "
-        "Procedure Step Status is the state that the item has here."
+        "Procedure Step Status is the state that the item has here; it begins as its source says (SCHEDULED, "
+        "ARRIVED, READY)."
     )
     names = "always" if settings.worklist.fuzzy_names else "where it is negotiated (K.5)"
     yield (
         "Single value, list of UIDs, wildcard (AE, CS, LO, LT, PN, SH, ST, UC, UR, UT), range, sequence and "
         "universal matching. Dates and times of less precision mean all that begins with them. Start date "
         "and start time, both as ranges, are one interval from the first date and time to the last. IS and "
-        "DS are compared as numbers. Person names are compared without regard to case, group by group; a key "
-        "of one component group may be any of the three. Fuzzy matching of names, by word, by sound "
-        f"(Soundex) and without accents: {names}. Other text is compared by its case, as Unicode (NFC)."
+        "DS are compared as numbers. Person names are compared without regard to case, group by group, by a "
+        "wildcard with all trailing delimiters, too; a key of one component group may be any of the three. "
+        "Fuzzy matching of names, by word, by sound (Soundex) and without accents: "
+        f"{names}. Other text is compared by its case, as Unicode (NFC)."
     )
     yield (
         "Every character set of the standard is accepted. An answer is in the set of the query where that "
