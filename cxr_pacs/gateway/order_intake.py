@@ -87,7 +87,7 @@ class OrderIntake:
         with self.worklist.begin() as connection:
             known = take_message(connection, sender, content.partition(b"\r")[2], self.clock())
             if known is Known.OTHER:
-                raise RefusedMessage(f"MSH-10: {known.value}", answer="AE", code=205, place="MSH^1^10")
+                logger.warning("hl7: %s: this one is taken as a new one", known.value)
             if known is Known.SAME:
                 return str(known.value)
             done = Counter(self._apply(connection, order) for order in orders)
@@ -99,6 +99,8 @@ class OrderIntake:
             found = self._item(order)
             self._check_patient(connection, found, order)
             put = self.worklist.put(connection, [found], ORIGIN, self.clock())
+            if put.completed and order.control in settings.new:
+                raise _locked(order, StepState.COMPLETED)
             return "new" if put.added else "changed" if put.changed else "as before"
         if order.control in settings.cancelled:
             return self._cancel(connection, order)

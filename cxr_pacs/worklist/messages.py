@@ -1,4 +1,7 @@
-"""Which messages were taken: one that comes again changes nothing."""
+"""Which messages were taken: one that comes again changes nothing.
+
+A control ID alone does not tell: a sender whose counter was set back uses each of its numbers again.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,20 @@ from cxr_pacs.worklist.tables import message
 
 __all__ = ["Known", "take_message"]
 
-# Senders begin their control IDs anew some day.
 _REMEMBERED: Final = 30 * 86400.0
 
 
 class Known(Enum):
-    """What is known of a message's sender and control ID."""
+    """What is known of a message."""
 
     NO = "a new message"
     SAME = "the same message was taken before"
-    OTHER = "another message was taken under this control ID"
+    OTHER = "another message of this sender and control ID was taken before"
 
 
 def take_message(connection: sa.Connection, sent: str, content: bytes, now: float) -> Known:
     """
-    Remember a message for 30 days, unless its sender and control ID are known.
+    Remember a message for 30 days, of a sender and a control ID the last one.
 
     Parameters
     ----------
@@ -46,4 +48,8 @@ def take_message(connection: sa.Connection, sent: str, content: bytes, now: floa
     if connection.execute(new.on_conflict_do_nothing().returning(message.c.sent)).first() is not None:
         return Known.NO
     known = connection.execute(sa.select(message.c.content).where(message.c.sent == key)).scalar_one()
-    return Known.SAME if known == digest else Known.OTHER
+    if known == digest:
+        return Known.SAME
+    of_it = message.c.sent == key
+    connection.execute(sa.update(message).where(of_it).values(content=digest, taken_at=now))
+    return Known.OTHER

@@ -14,11 +14,12 @@ from hl7_orders import answered, connected, omi, orm, received, sent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peers import eventually
+from pydicom import Dataset
 
 from cxr_pacs.gateway.order_intake import OrderIntake
 from cxr_pacs.hl7v2.mllp import LARGEST, MllpListener, framed
 from cxr_pacs.ordering import Hl7Settings
-from cxr_pacs.worklist import StepState, open_worklist
+from cxr_pacs.worklist import Query, StepState, open_worklist
 from cxr_pacs.worklist.listing import Wanted, listed
 
 
@@ -100,10 +101,49 @@ def test_a_repeated_message_changes_nothing(intake):
     intake.answer(orm("2", control="CA"))
     assert _answer(intake, orm("1"))["MSA"][1] == "AA"
     assert _states(intake) == {"S1": StepState.CANCELLED}
-    other = _answer(intake, orm("1", order="2"))
-    assert other["MSA"][1] == "AE"
-    assert other["ERR"] == ["ERR", "MSH^1^10^205&Duplicate key identifier&HL70357"]
-    assert set(_states(intake)) == {"S1"}
+
+
+def test_a_sender_may_begin_its_control_ids_anew(intake, caplog):
+    intake.answer(orm("1"))
+    intake.answer(orm("2", control="CA"))
+    for _ in range(2):
+        assert _answer(intake, orm("1", order="2"))["MSA"][1] == "AA"
+        assert set(_states(intake)) == {"S1", "S2"}
+        intake.answer(orm("3", order="2", control="CA"))  # of which the repeated message knows nothing
+    assert _states(intake)["S2"] == StepState.CANCELLED
+    assert caplog.text.count("this one is taken as a new one") == 1
+    assert _answer(intake, orm("1", control="NW"))["MSA"][1] == "AA"
+    assert _states(intake)["S1"] == StepState.SCHEDULED
+    assert "Doe" not in caplog.text
+
+
+def _visible(intake):
+    everything = Dataset()
+    everything.ScheduledProcedureStepSequence = [Dataset()]
+    return len(list(intake.worklist.find(Query.of(everything))))
+
+
+@pytest.mark.parametrize("control", ["NW", "XO"])
+def test_a_discontinued_order_that_comes_again_is_scheduled_anew(intake, control):
+    intake.answer(orm("1"))
+    intake.answer(orm("2", control="DC"))
+    assert _visible(intake) == 0
+    assert _answer(intake, orm("3", control=control))["MSA"][1] == "AA"
+    assert _states(intake) == {"S1": StepState.SCHEDULED}
+    assert _visible(intake) == 1
+
+
+def test_of_a_completed_step_no_new_order_is_taken_and_a_correction_is(intake):
+    intake.answer(orm("1"))
+    intake.answer(orm("2", control="SC", status="CM"))
+    told = _answer(intake, orm("3", name="Doe^Janet"))
+    assert told["MSA"][1:] == ["AE", "3", "ORC-1: the procedure step is COMPLETED, and stays so"]
+    assert told["ERR"][1].startswith("ORC^1^1^206")
+    assert _stored(intake)["S1"].item.text("PatientName") == "Doe^Jane"
+    # As images are held against the order after their step, too.
+    assert _answer(intake, orm("4", control="XO", name="Doe^Janet"))["MSA"][1] == "AA"
+    assert _stored(intake)["S1"].item.text("PatientName") == "Doe^Janet"
+    assert _states(intake) == {"S1": StepState.COMPLETED}
 
 
 def _obr_of(message):
@@ -186,9 +226,11 @@ def test_a_message_whose_segments_end_as_lines_is_told_from_another(intake):
     told = intake.answer(first)
     assert answered(told)["MSA"] == ["MSA", "AA", "1"]
     assert b"\n" not in told
-    assert _answer(intake, second)["MSA"][1] == "AE"
+    intake.answer(orm("2", control="CA"))
     assert _answer(intake, orm("1"))["MSA"][1] == "AA"
-    assert set(_states(intake)) == {"S1"}
+    assert _states(intake) == {"S1": StepState.CANCELLED}  # the first again
+    assert _answer(intake, second)["MSA"][1] == "AA"
+    assert set(_states(intake)) == {"S1", "S2"}
 
 
 def test_of_several_orders_in_a_message_all_are_taken_or_none(intake):
