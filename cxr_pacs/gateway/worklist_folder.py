@@ -22,6 +22,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 from cxr_pacs.errors import RefusedItem, kind_and_place
+from cxr_pacs.gateway.paths import short_name
 from cxr_pacs.worklist import Worklist, WorklistItem
 from cxr_pacs.worklist.files import read_dicom
 from cxr_pacs.worklist.watched_files import Signature, drop_file, put_file, taken_files
@@ -54,7 +55,8 @@ class WorklistFolder:
     """Keeps the worklist as the folder is, in a thread of its own, from `start` to `stop`.
 
     A file is taken once it has stayed the same for a second and is whole; until then its item stays as it
-    was. Of two files with the same order and step the one that was there first holds it.
+    was. Of two files with the same order and step the one that was there first holds it. The log names a file
+    by the digest of its path.
 
     Parameters
     ----------
@@ -77,8 +79,8 @@ class WorklistFolder:
         # Since when each file is as it is, on the monotonic clock.
         self._seen: dict[str, tuple[Signature, float]] = {}
         self._refused: dict[str, Signature] = {}
-        # Files whose step another one holds, which may end at any time.
-        self._second: dict[str, Signature] = {}
+        # Files that are tried again at each look, as their hindrance may end without a change of theirs.
+        self._waiting: dict[str, Signature] = {}
         self._trouble = ""
         self._stopped = threading.Event()
         self._woken = threading.Event()
@@ -128,13 +130,17 @@ class WorklistFolder:
             return False
         with self._worklist.begin() as connection:
             taken = taken_files(connection)
+        if len(taken) > 1 and not present and not any(self._folder.iterdir()):
+            # As where a share is not mounted; a worklist ends otherwise, or one file after the other.
+            self._say(f"nothing at all is there, of {len(taken)} files before: their items stay")
+            return False
         for name in sorted(taken.keys() - present.keys()):
             with self._worklist.begin() as connection:
                 drop_file(connection, name, self._clock())
-            logger.info("worklist.folder: %s is gone", name)
+            logger.info("worklist.folder: file %s is gone", self._shown(name))
         changed = {name: one for name, one in present.items() if taken.get(name) != one}
         self._refused = {name: one for name, one in self._refused.items() if changed.get(name) == one}
-        self._second = {name: one for name, one in self._second.items() if changed.get(name) == one}
+        self._waiting = {name: one for name, one in self._waiting.items() if changed.get(name) == one}
         new = {name: one for name, one in changed.items() if name not in self._refused}
         ready = sorted(name for name, one in new.items() if self._is_settled(name, one))
         self._seen = {name: seen for name, seen in self._seen.items() if name in new}
@@ -166,15 +172,21 @@ class WorklistFolder:
 
     def _take(self, files: Sequence[tuple[str, Signature]]) -> None:
         read = [(*file, found) for file in files if (found := self._read(*file))]
-        done = 0
+        done = completed = 0
         with self._worklist.begin() as connection:
             for one in read:
-                if other := put_file(self._worklist, connection, one, self._clock()):
-                    self._wait_for(other, *one[:2])
+                put = put_file(self._worklist, connection, one, self._clock())
+                if isinstance(put, str):
+                    said = f"waits: it is the same order and step as file {self._shown(put)}"
+                    self._try_again(*one[:2], said)
                 else:
                     done += 1
+                    completed += put.completed
         if done:
             logger.info("worklist.folder: %d file(s) taken", done)
+        if completed:
+            said = "worklist.folder: %d file(s) of completed steps: no query is answered with their items"
+            logger.warning(said, completed)
 
     def _read(self, name: str, signature: Signature) -> WorklistItem | None:
         path = self._folder / name
@@ -191,19 +203,23 @@ class WorklistFolder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._refuse(name, signature, f"it cannot be read: {error.strerror}")
+            self._try_again(name, signature, f"cannot be read: {error.strerror}")
         return None
 
-    def _wait_for(self, other: str, name: str, signature: Signature) -> None:
-        if self._second.get(name) != signature:
-            logger.warning("worklist.folder: %s waits: it is the same order and step as %s", name, other)
-            self._second[name] = signature
+    def _try_again(self, name: str, signature: Signature, said: str) -> None:
+        """Leave a file for the next look; say why once, until it changes."""
+        if self._waiting.get(name) != signature:
+            logger.warning("worklist.folder: file %s %s", self._shown(name), said)
+            self._waiting[name] = signature
 
     def _refuse(self, name: str, signature: Signature, reason: str) -> None:
-        """Say it once, until the file changes."""
-        shown = name if name.isprintable() else ascii(name)
-        logger.warning("worklist.folder: %s is not taken: %s", shown, reason)
+        """Leave a file, and say why, until it changes."""
+        logger.warning("worklist.folder: file %s is not taken: %s", self._shown(name), reason)
         self._refused[name] = signature
+
+    def _shown(self, name: str) -> str:
+        """Name a file in the log; its own name may tell who it is."""
+        return short_name(str(Path(self._folder, name).absolute()))
 
     def _say(self, trouble: str) -> None:
         if trouble != self._trouble:

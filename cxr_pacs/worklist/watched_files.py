@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from cxr_pacs.database import insert_into
 from cxr_pacs.worklist.items import WorklistItem
 from cxr_pacs.worklist.removal import cancel
-from cxr_pacs.worklist.store import Worklist, stored_item
+from cxr_pacs.worklist.store import Put, Worklist, stored_item
 from cxr_pacs.worklist.tables import file, item
 
 __all__ = ["Signature", "drop_file", "put_file", "taken_files"]
@@ -31,7 +31,7 @@ def taken_files(connection: sa.Connection) -> dict[str, Signature]:
 
 def put_file(
     worklist: Worklist, connection: sa.Connection, taken: tuple[str, Signature, WorklistItem], now: float
-) -> str | None:
+) -> Put | str:
     """
     Put the item of a file, and cancel the one that it held before, if that was another.
 
@@ -46,8 +46,8 @@ def put_file(
 
     Returns
     -------
-    str or None
-        The file that holds the same order and step; then nothing was put.
+    Put or str
+        What came of it; or the file that holds the same order and step: then nothing was put.
     """
     name, signature, found = taken
     before = connection.execute(sa.select(file.c.key).where(file.c.name == name)).scalar()
@@ -56,11 +56,11 @@ def put_file(
     same_key = sa.select(file.c.name).where(file.c.key == found.key, file.c.name != name)
     if other := connection.execute(same_key).scalar():
         return str(other)
-    worklist.put(connection, [found], _origin(name), now)
+    put = worklist.put(connection, [found], _origin(name), now)
     new = {"size": signature.size, "modified": signature.modified, "key": found.key}
     statement = insert_into(connection, file).values(name=name, **new)
     connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=new))
-    return None
+    return put
 
 
 def drop_file(connection: sa.Connection, name: str, now: float) -> None:

@@ -13,7 +13,7 @@ from peers import eventually
 from pydicom import dcmread
 from swift_gateway import COMMAND
 
-from cxr_pacs.gateway.watch.record import path_digest
+from cxr_pacs.gateway.paths import path_digest
 
 if TYPE_CHECKING:
     import signal

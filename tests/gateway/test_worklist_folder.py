@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -79,6 +80,11 @@ def _write(path, accession, **options):
     path.write_bytes(part_10(worklist_dataset(accession, **options)))
 
 
+def _shown(path):
+    """What the log calls a file."""
+    return f"file {hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
+
+
 def _looked(folder, worklist):
     """The worklist after a look at every file as if it had settled."""
     watch = WorklistFolder(folder, worklist, rescan=60.0)
@@ -116,7 +122,7 @@ def test_a_file_written_in_pieces_is_taken_once_it_is_whole(folder, worklist, ca
         file.write(content[:-30])
         file.flush()
         # So long that it seems to be finished.
-        eventually(lambda: "one.wl is not taken" in caplog.text, timeout=20)
+        eventually(lambda: f"{_shown(folder / 'one.wl')} is not taken" in caplog.text, timeout=20)
         assert _states(worklist) == {}
         file.write(content[-30:])
     eventually(lambda: _states(worklist) == {"A1": StepState.SCHEDULED}, timeout=20)
@@ -138,9 +144,12 @@ def test_a_bad_file_is_told_once_and_the_others_are_taken(folder, worklist, capl
     assert _states(worklist) == {"A1": StepState.SCHEDULED}
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(said) == 3
-    assert "incomplete.wl is not taken: PatientID is missing or empty" in said[0]
-    assert "text.wl is not taken" in said[1]
-    assert "'\\udcff.wl' is not taken: its name" in said[2]
+    incomplete, text, unprintable = (
+        _shown(folder / name) for name in ("incomplete.wl", "text.wl", "\udcff.wl")
+    )
+    assert f"{incomplete} is not taken: PatientID is missing or empty" in said[0]
+    assert f"{text} is not taken" in said[1]
+    assert f"{unprintable} is not taken: its name" in said[2]
     assert "Doe" not in caplog.text
 
 
@@ -184,7 +193,8 @@ def test_of_two_files_with_one_step_the_first_holds_it_until_it_goes(folder, wor
     watch.look()
     eventually(lambda: not watch.look(), timeout=20)
     assert _stations(worklist) == {"FIRST"}
-    assert "a.wl waits: it is the same order and step as b.wl" in caplog.text
+    first, second = _shown(folder / "b.wl"), _shown(folder / "a.wl")
+    assert f"{second} waits: it is the same order and step as {first}" in caplog.text
     (folder / "b.wl").unlink()
     watch.look()
     eventually(lambda: not watch.look(), timeout=20)
@@ -203,6 +213,7 @@ def test_the_worklist_is_as_the_folder_after_any_changes(changes):
     worklist = open_worklist("sqlite://")
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr(worklist_folder, "_SETTLED", 0.0)
+        Path(name, "lockfile").touch()  # else it may not be mounted where all files are gone
         watch = WorklistFolder(Path(name), worklist, rescan=60.0)
         last: dict[str, tuple[str, str]] = {}
         for time, (change, looked) in enumerate(changes):
@@ -281,6 +292,96 @@ def test_a_folder_that_is_not_there_cancels_nothing(folder, worklist, caplog):
     finally:
         watch.stop()
     assert caplog.text.count("cannot be read") == 1
+
+
+def test_where_nothing_at_all_is_left_of_several_files_nothing_is_cancelled(folder, worklist, caplog):
+    for name in ("A1", "A2"):
+        _write(folder / f"{name}.wl", name)
+    there = {"A1": StepState.SCHEDULED, "A2": StepState.SCHEDULED}
+    assert _looked(folder, worklist) == there
+    away = folder.rename(folder.with_name("away"))
+    folder.mkdir()
+    watch = WorklistFolder(folder, worklist, rescan=60.0)
+    for _ in range(3):
+        assert not watch.look()
+    assert _states(worklist) == there
+    assert caplog.text.count("nothing at all is there, of 2 files before: their items stay") == 1
+    folder.rmdir()
+    away.rename(folder)
+    assert _looked(folder, worklist) == there
+    # It is there, and empty.
+    (folder / "lockfile").touch()
+    (folder / "A1.wl").unlink()
+    (folder / "A2.wl").unlink()
+    assert set(_looked(folder, worklist).values()) == {StepState.CANCELLED}
+
+
+def test_the_last_file_that_goes_cancels_its_item(folder, worklist):
+    for name in ("A1", "A2"):
+        _write(folder / f"{name}.wl", name)
+    _looked(folder, worklist)
+    (folder / "A1.wl").unlink()
+    _looked(folder, worklist)
+    (folder / "A2.wl").unlink()
+    assert set(_looked(folder, worklist).values()) == {StepState.CANCELLED}
+
+
+def test_a_file_that_cannot_be_read_is_tried_again_as_it_is(folder, worklist, caplog, monkeypatch):
+    _write(folder / "DOE_JANE.wl", "A1")
+
+    def denied(_path):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", denied)
+        watch = WorklistFolder(folder, worklist, rescan=60.0)
+        watch.look()
+        eventually(lambda: not watch.look(), timeout=20)
+        watch.look()
+    assert _states(worklist) == {}
+    shown = _shown(folder / "DOE_JANE.wl")
+    assert caplog.text.count(f"{shown} cannot be read: Permission denied") == 1
+    watch.look()
+    assert _states(worklist) == {"A1": StepState.SCHEDULED}
+
+
+def test_the_log_names_no_file(folder, worklist, caplog):
+    caplog.set_level(logging.DEBUG)
+    (folder / "lockfile").touch()
+    _write(folder / "DOE_JANE.wl", "A1")
+    _write(folder / "DOE_JANE_again.wl", "A1")
+    (folder / "DOE_JANE_bad.wl").write_text("no data set")
+    _looked(folder, worklist)
+    for path in folder.glob("*.wl"):
+        path.unlink()
+    _looked(folder, worklist)
+    assert f"{_shown(folder / 'DOE_JANE.wl')} is gone" in caplog.text
+    assert "DOE" not in caplog.text
+
+
+def test_a_file_brings_a_discontinued_step_back_and_of_a_completed_one_the_log_tells(
+    folder, worklist, caplog
+):
+    for name in ("A1", "A2"):
+        _write(folder / f"{name}.wl", name)
+    _looked(folder, worklist)
+    with worklist.begin() as connection:
+        worklist.set_state(connection, 1, StepState.DISCONTINUED, 1.0)
+        worklist.set_state(connection, 2, StepState.COMPLETED, 1.0)
+    for name in ("A1", "A2"):
+        _write(folder / f"{name}.wl", name, station="DX9")
+    assert _looked(folder, worklist) == {"A1": StepState.SCHEDULED, "A2": StepState.COMPLETED}
+    assert "1 file(s) of completed steps: no query is answered with their items" in caplog.text
+
+
+def test_a_file_says_in_which_state_its_item_is(folder, worklist, caplog):
+    for status in ("ARRIVED", "READY", "SCHEDULED", "STARTED"):
+        dataset = worklist_dataset("A1")
+        dataset.ScheduledProcedureStepSequence[0].ScheduledProcedureStepStatus = status
+        (folder / "one.wl").write_bytes(part_10(dataset))
+        taken = _looked(folder, worklist)
+        assert taken == {"A1": "SCHEDULED" if status == "STARTED" else status}
+    assert "ScheduledProcedureStepStatus is not one of SCHEDULED, ARRIVED, READY" in caplog.text
 
 
 def test_files_that_dcmtk_made_are_taken_as_its_own_server_takes_them(folder, worklist, tmp_path):

@@ -19,10 +19,11 @@ from typing import Final
 
 from cxr_pacs.errors import SpoolFull, SpoolUnavailable, UnreadableMedium, kind_and_place
 from cxr_pacs.gateway.file_set import is_dicomdir_name
+from cxr_pacs.gateway.paths import path_digest, short_name
 from cxr_pacs.gateway.watch.file_intake import FileIntake, Outcome, StillChanging, check_file_set
 from cxr_pacs.gateway.watch.filing import put_away
 from cxr_pacs.gateway.watch.noticing import Notices
-from cxr_pacs.gateway.watch.record import UNREADABLE, Record, path_digest
+from cxr_pacs.gateway.watch.record import UNREADABLE, Record
 from cxr_pacs.gateway.watch.settling import Settling, open_for_writing
 from cxr_pacs.gateway.watch.tree import FileState, Sighting, Tree
 from cxr_pacs.watching import DONE, FAILED, WatchSettings
@@ -36,8 +37,6 @@ _BREATH: Final = 0.05
 _PAUSE: Final = 5.0
 # Seconds after which what is not taken in is moved: a writer that pauses for long may still go on with it.
 _SECOND_THOUGHTS: Final = 60.0
-# Letters of a path's digest in the log: a name might tell who the patient is.
-_SHORT: Final = 12
 
 
 class FolderWatch:
@@ -191,7 +190,7 @@ class FolderWatch:
     def _conclude(self, path: str, state: FileState, outcome: Outcome) -> None:
         if self._record.put(path, state, outcome):
             level = logging.WARNING if outcome.state == "failed" else logging.INFO
-            file = path_digest(path)[:_SHORT]
+            file = short_name(path)
             logger.log(
                 level, "%s: file %s: %s %s", self._settings.source, file, outcome.state, outcome.reason or ""
             )
@@ -214,7 +213,7 @@ class FolderWatch:
         except OSError as error:
             if path not in self._unmoved:
                 self._unmoved.add(path)
-                file = path_digest(path)[:_SHORT]
+                file = short_name(path)
                 logger.warning("%s: file %s is not moved: %s", self._settings.source, file, error.strerror)
         else:
             self._unmoved.discard(path)

@@ -5,8 +5,6 @@ Paths may tell a patient's name, and need not be UTF-8: the ledger has their SHA
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
@@ -14,22 +12,18 @@ import sqlalchemy as sa
 
 from cxr_pacs.database import insert_into
 from cxr_pacs.gateway.ledger import Ledger
+from cxr_pacs.gateway.paths import path_digest
 from cxr_pacs.gateway.tables import watched_file
 from cxr_pacs.gateway.watch.file_intake import Outcome
 from cxr_pacs.gateway.watch.tree import FileState
 
-__all__ = ["UNREADABLE", "Record", "forget_removed", "path_digest"]
+__all__ = ["UNREADABLE", "Record", "forget_removed"]
 
 UNREADABLE: Final = FileState(-1, 0)
 """In place of a file's state: like no state that a file can have, so that it is tried again."""
 
 # Older databases take no more than 999 parameters in one statement.
 _AT_ONCE: Final = 500
-
-
-def path_digest(path: str) -> str:
-    """Give the SHA-256 of an absolute path, in hexadecimal."""
-    return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
 class Record:

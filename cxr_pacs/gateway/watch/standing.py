@@ -10,9 +10,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from cxr_pacs.gateway.media import is_hidden
+from cxr_pacs.gateway.paths import path_digest
 from cxr_pacs.gateway.tables import instance, watched_file
 from cxr_pacs.gateway.watch.filing import REASON
-from cxr_pacs.gateway.watch.record import path_digest
 from cxr_pacs.settings import Settings
 from cxr_pacs.watching import FAILED
 
