@@ -134,6 +134,19 @@ def test_what_a_peer_does_not_match_is_sorted_out_here(archive, asking, serving)
         assert "A-0001" not in str(refused.value)
 
 
+def test_a_peer_that_does_not_match_by_a_key_knows_no_order_by_it(archive, asking, serving):
+    (film,) = radiographs(1, AccessionNumber="")
+    one = order_of(film, AccessionNumber="B1", StudyInstanceUID="2.25.5", **WRONG)
+    with WorklistScp(*[one] * (MOST_ANSWERS + 5), knows=("AccessionNumber",)) as peer:
+        settings = asking(peer, archive)
+        with serving(settings) as gateway:
+            send([film], gateway.port)
+            archive.wait_for(lambda got: len(got) == 2, timeout=DEADLINE)
+    assert peer.asked == [{"StudyInstanceUID": film.StudyInstanceUID}]
+    assert [row["outcome"] for row in rows(settings, "order_check")] == ["absent"]
+    assert "ReferencedRequestSequence" not in chain(archive)[0]
+
+
 def test_a_worklist_that_is_down_is_waited_for(archive, asking, serving, caplog):
     (film,) = radiographs(1)
     peer = WorklistScp(order_of(film, **WRONG))

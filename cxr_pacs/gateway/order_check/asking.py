@@ -107,7 +107,12 @@ class RemoteWorklist:
         self._entering = threading.Lock()
 
     def orders(self, keyword: str, value: str) -> Sequence[Dataset]:
-        """Give the items; those alone that have the value, whatever the peer makes of the key."""
+        """Give the items; those alone that have the value, whatever the peer makes of the key.
+
+        A peer may take an optional key as universal (PS3.4 K.2.2.1.2): where more items come than are waited
+        for, and none has the value, it does not match by this key, and knows no order by it. By accession
+        number every worklist is expected to match.
+        """
         with self._entering:
             if self._clock() < self._silent_until:
                 raise DestinationUnavailable(f"{self._peer} did not answer a moment ago")
@@ -122,7 +127,7 @@ class RemoteWorklist:
             raise
         self._wait, self._silent_until = 0.0, self._clock()
         found = [item for item in answers.items if value in values(item, keyword)]
-        if not found and not answers.complete:
+        if not found and not answers.complete and keyword == "AccessionNumber":
             raise RetrievalRefused(f"{self._peer} has too many answers: it does not match by {keyword}")
         return found
 

@@ -42,8 +42,9 @@ def _remote(settings: Settings) -> Iterator[str]:
     check = settings.order_check
     yield (
         f"As user (SCU), {check.ae_title} at {check.host}, port {check.port}, is asked by C-FIND, each time "
-        f"on an association of its own; after {MOST_ANSWERS} answers the query is cancelled. One that does "
-        f"not answer, or refuses, is asked again for {check.patience:g} s; then the image is read without."
+        f"on an association of its own; after {MOST_ANSWERS} answers the query is cancelled. Where none of "
+        "so many has the step ID or the Study Instance UID, it is taken not to match by that key. If it does "
+        f"not answer, or refuses, it is asked again for {check.patience:g} s; then the image is read without."
     )
     yield "Presentation contexts proposed:"
     rows = (
