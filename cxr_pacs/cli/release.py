@@ -1,4 +1,4 @@
-"""Release an image that is held since it contradicts its order: it is right as it is, and is read."""
+"""Release an image that is held for its order or its procedure step: it is right as it is, and is read."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ def run(options: argparse.Namespace) -> int:
     except (NothingToShow, CannotReadAgain) as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
-    what = f"{count} image(s) that contradict their order"
+    what = f"{count} image(s) that are held for their order"
     print(f"{what} were released" if options.yes else f"{what} would be released with --yes")
     return DONE

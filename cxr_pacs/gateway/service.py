@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 
+import sqlalchemy as sa
+from pydicom import Dataset
 from pynetdicom.association import Association
 
 from cxr_pacs import __version__, dimse
@@ -20,6 +22,7 @@ from cxr_pacs.gateway.folder_tables import FolderTables
 from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.intake import Intake, storage_classes
 from cxr_pacs.gateway.ledger import open_ledger
+from cxr_pacs.gateway.order_check import hold_images_of_step
 from cxr_pacs.gateway.order_sources import OrderSources
 from cxr_pacs.gateway.performed_steps import StepKeeper
 from cxr_pacs.gateway.queue import Queue
@@ -264,9 +267,15 @@ class Gateway:
             if settings.worklist.serve
             else None
         )
+        telling = Telling(site)
+
+        def on_operation(connection: sa.Connection, step_id: int, attributes: Dataset) -> None:
+            telling.owe_operation(connection, step_id, attributes)
+            hold_images_of_step(connection, step_id)
+
         steps = StepKeeper(
             Worklist(site.ledger.engine),
-            Telling(site).owe_operation,
+            on_operation,
             lambda uids: hasten_ended(site.ledger, site.queue, settings, uids, site.clock()),
             site.clock,
         )

@@ -35,7 +35,13 @@ from cxr_pacs.gateway.documents import KINDS, Writer
 from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.ledger import InstanceRow, MadeObject
 from cxr_pacs.gateway.made import first_made, record_made
-from cxr_pacs.gateway.order_check import Checked, OrderChecks, order_files, record_check
+from cxr_pacs.gateway.order_check import (
+    Checked,
+    OrderChecks,
+    hold_images_of_study,
+    order_files,
+    record_check,
+)
 from cxr_pacs.gateway.probing import Probes
 from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, FATAL_DISPATCHES
 from cxr_pacs.gateway.reading import OpenedFile, Reader
@@ -268,6 +274,7 @@ class StudyWorkflows:
     def _report(self, instance_id: int, attempt: int) -> str:
         with self._ledger.begin() as connection:
             study_id = self._ledger.instance(connection, instance_id).study_id
+            hold_images_of_study(connection, study_id)
             delay = until_due(connection, study_id, self._settings, self._clock())
             rows = self._ledger.study_instances(connection, study_id)
         try:

@@ -100,10 +100,10 @@ def test_it_is_held_explained_and_released_by_a_command(archive: Archive, gatewa
 
     listed = told(gateway, "release", study)
     assert listed.startswith(f"0: held: {image} of study {study}\n")
-    assert listed.endswith("1 image(s) that contradict their order would be released with --yes")
+    assert listed.endswith("1 image(s) that are held for their order would be released with --yes")
     gateway.kill()
     released = told(gateway, "release", study, "--yes")
-    assert released.endswith("1 image(s) that contradict their order were released")
+    assert released.endswith("1 image(s) that are held for their order were released")
     gateway.start()
     report = _report(archive, study)
     assert report.PatientID == WRONG[0]

@@ -139,10 +139,10 @@ class TestOnBothDatabases:
             assert not archive.receptions
             listed = released(settings, tmp_path, film.StudyInstanceUID)
             assert listed.startswith(f"0: held: {film.SOPInstanceUID} of study")
-            assert "1 image(s) that contradict their order would be released with --yes" in listed
+            assert "1 image(s) that are held for their order would be released with --yes" in listed
             assert decided(settings) == [("hold", "worklist")]
             listed += released(settings, tmp_path, film.SOPInstanceUID, "--yes")
-            assert "1 image(s) that contradict their order were released" in listed
+            assert "1 image(s) that are held for their order were released" in listed
             assert "0: 0 image(s)" in released(settings, tmp_path, film.StudyInstanceUID, "--yes")
             archive.wait_for(lambda got: len(got) == 2, timeout=DEADLINE)
         (report,) = chain(archive)
@@ -266,7 +266,7 @@ def test_what_another_released_meanwhile_is_not_counted(own, serving, tmp_path, 
     assert "1 image(s) that contradict" in released(settings, tmp_path, film.StudyInstanceUID, "--yes")
     monkeypatch.setattr(release, "releasable", lambda *_: seen)
     last = released(settings, tmp_path, film.StudyInstanceUID, "--yes").splitlines()[-1]
-    assert last == "0 image(s) that contradict their order were released"
+    assert last == "0 image(s) that are held for their order were released"
 
 
 def test_what_the_order_said_is_pinned_between_analysis_and_report(archive, own, serving):

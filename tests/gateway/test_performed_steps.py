@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
@@ -19,11 +18,13 @@ from pydicom import Dataset
 from pynetdicom import build_context
 from pynetdicom.sop_class import ModalityPerformedProcedureStep
 from radiographs import make_radiograph, synthetic_chest
+from test_order_check import released
 from test_rerun import told
 from worklist_items import worklist_dataset
 
 from cxr_pacs.dimse import Listener, LocalEntity, Peer, create_step, set_step
 from cxr_pacs.dimse.associations import associate
+from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Arrival, open_ledger
 from cxr_pacs.gateway.performed_steps import step_service
 from cxr_pacs.gateway.study import until_due
@@ -117,29 +118,87 @@ def test_two_steps_of_a_study(archive, patient, serving):
     assert modalities(archive) == ["OT", "OT", "SR"]
 
 
-def test_images_of_a_wrong_entry_are_not_reported_sooner(archive, patient, serving):
+def test_images_of_a_wrong_entry_are_held_at_once(archive, patient, serving):
     images = films(1)
     study = images[0].StudyInstanceUID
     with serving(patient) as gateway:
         begin(gateway, "1.2.50", study)
         assert send(images, gateway.port) == [0]
         eventually(lambda: decisions(patient) == ["accept"])
-        end(
-            gateway,
-            "1.2.50",
-            images,
-            status="DISCONTINUED",
-            PerformedProcedureStepDiscontinuationReasonCodeSequence=[reason("110514")],
-        )
+        end_in_error(gateway, images)
         assert (
             "Performed procedure step 1.2.50 discontinued with 1 instance: the wrong worklist entry had been "
             "selected, so that it may be of another patient, and hastens no report."
         ) in told(patient, study)
-        ledger = open_ledger(patient.database_url)
-        with ledger.begin() as connection:
-            assert until_due(connection, 1, patient, time.time()) > QUIET / 2
-        ledger.engine.dispose()
+        assert decisions(patient) == ["hold"]
     assert archive.instances == ()
+
+
+@pytest.fixture
+def brief(patient):
+    """Settings with a quiet period that a test may wait for."""
+    study = StudySettings(quiet_period=0.3, after_release=0.1)
+    return patient.model_copy(update={"study": study})
+
+
+def end_in_error(gateway, images):
+    """The modality says that it had selected the wrong worklist entry."""
+    code = {"PerformedProcedureStepDiscontinuationReasonCodeSequence": [reason("110514")]}
+    end(gateway, "1.2.50", images, status="DISCONTINUED", **code)
+
+
+def history(settings, uid):
+    ledger = open_ledger(settings.database_url)
+    with ledger.begin() as connection:
+        found = study_history(connection, uid)
+    ledger.engine.dispose()
+    return " ".join(event.sentence for event in found.events), found.conclusion
+
+
+HELD = "held: Its performed procedure step was discontinued since the wrong worklist entry had been selected"
+
+
+class TestImagesOfAWrongEntry:
+    @pytest.fixture
+    def database_url(self, on_both_databases):
+        return on_both_databases
+
+    def test_they_are_held_until_they_are_released(self, archive, brief, serving, tmp_path):
+        images = films(2)
+        study = images[0].StudyInstanceUID
+        with serving(brief) as gateway:
+            begin(gateway, "1.2.50", study)
+            end_in_error(gateway, images[:1])
+            assert send(images, gateway.port) == [0, 0]
+            # The other one, of which the step does not speak.
+            archive.wait_for(lambda held: len(held) == 2, timeout=DEADLINE)
+            assert sorted(decisions(brief)) == ["accept", "hold"]
+            sentences, conclusion = history(brief, study)
+            assert HELD in sentences
+            assert "A report of it has gone out" not in sentences
+            assert conclusion == "1 instance(s) are held and need a person."
+            assert "1 image(s) that are held for their order were" in released(
+                brief, tmp_path, images[0].SOPInstanceUID, "--yes"
+            )
+            archive.wait_for(lambda held: len(held) == 4, timeout=DEADLINE)
+        assert modalities(archive) == ["OT", "OT", "SR", "SR"]
+        assert decisions(brief) == ["accept"] * 2
+
+    def test_one_that_is_reported_already_needs_a_person(self, archive, brief, serving, tmp_path):
+        images = films(1)
+        study = images[0].StudyInstanceUID
+        with serving(brief) as gateway:
+            begin(gateway, "1.2.50", study)
+            assert send(images, gateway.port) == [0]
+            archive.wait_for(lambda held: len(held) == 2, timeout=DEADLINE)
+            end_in_error(gateway, images)
+            sentences, conclusion = history(brief, study)
+            assert HELD in sentences
+            assert "A report of it has gone out." in sentences
+            assert conclusion == "1 instance(s) are held and need a person."
+            assert "1 image(s)" in released(brief, tmp_path, study, "--yes")
+            eventually(lambda: history(brief, study)[1] == "All 2 deliveries were taken.", timeout=DEADLINE)
+        assert len(archive.receptions) == 2
 
 
 WRONG_ENTRY = "DISCONTINUED, 110514"
@@ -274,6 +333,7 @@ class Steps(RuleBasedStateMachine):
         put(self.worklist, WorklistItem.of(dataset))
         self.model = {}
         self.with_series = set()
+        self.in_error = set()  # with the reason that the wrong worklist entry was selected
 
     def uid(self, number):
         return f"{self.study}.{number}"
@@ -297,9 +357,13 @@ class Steps(RuleBasedStateMachine):
         status=st.sampled_from((*STATES, "SCHEDULED", None)),
         has_series=st.booleans(),
         forbidden=st.booleans(),
+        in_error=st.booleans(),
     )
-    def change(self, number, status, has_series, forbidden):
+    def change(self, number, status, has_series, forbidden, in_error):
         said = completion(["1.2.9"])
+        said.PerformedProcedureStepDiscontinuationReasonCodeSequence = [
+            reason("110514" if in_error else "110513")
+        ]
         if not has_series:
             del said.PerformedSeriesSequence
         if forbidden:
@@ -314,12 +378,15 @@ class Steps(RuleBasedStateMachine):
         assert got == of_change(state, status, has_series=has_series, forbidden=forbidden)
         if got == 0:
             self.model[number] = status or state
+            (self.in_error.add if in_error else self.in_error.discard)(number)
             if has_series:
                 self.with_series.add(number)
 
     @invariant()
     def the_item_follows(self):
-        of_item = [self.model[number] for number in (0, 1) if number in self.model]
+        known = {number: self.model[number] for number in (0, 1) if number in self.model}
+        mistaken = {n for n, state in known.items() if state == "DISCONTINUED" and n in self.in_error}
+        of_item = [state for number, state in known.items() if number not in mistaken]
         assert state_of(self.worklist, self.order) == item_of(of_item)
 
     @invariant()
@@ -337,6 +404,48 @@ def test_any_sequence_of_operations(tmp_path, on_both_databases):
             bound,
             settings=hypothesis_settings(max_examples=20, stateful_step_count=12, deadline=None),
         )
+
+
+def of_order(accession_number):
+    return scheduled(
+        "1.2.3",
+        accession=accession_number,
+        step_id=f"S{accession_number}",
+        procedure_id=f"R{accession_number}",
+    )
+
+
+def in_error():
+    said = completion(["1.2.9"], status="DISCONTINUED")
+    said.PerformedProcedureStepDiscontinuationReasonCodeSequence = [reason("110514")]
+    return said
+
+
+def test_an_item_that_was_selected_by_mistake_is_scheduled_again(tmp_path, on_both_databases):
+    url = on_both_databases or f"sqlite:///{tmp_path / 'w.sqlite'}"
+    with worklist_alone(url) as (worklist, association):
+        put(worklist, WorklistItem.of(worklist_dataset("A1")))
+        assert create_on(association, "1.2.50", creation(of_order("A1"))) == 0
+        assert state_of(worklist, "A1") == "STARTED"
+        assert set_on(association, "1.2.50", in_error()) == 0
+        assert state_of(worklist, "A1") == "SCHEDULED"
+        assert create_on(association, "1.2.51", creation(of_order("A1"))) == 0
+        assert set_on(association, "1.2.51", completion(["1.2.9"])) == 0
+        assert state_of(worklist, "A1") == "COMPLETED"
+
+
+def test_an_item_that_comes_anew_forgets_the_steps_that_it_had(tmp_path, on_both_databases):
+    url = on_both_databases or f"sqlite:///{tmp_path / 'w.sqlite'}"
+    with worklist_alone(url) as (worklist, association):
+        put(worklist, WorklistItem.of(worklist_dataset("A1")))
+        assert create_on(association, "1.2.50", creation(of_order("A1"))) == 0
+        assert set_on(association, "1.2.50", completion(["1.2.9"], status="DISCONTINUED")) == 0
+        assert state_of(worklist, "A1") == "DISCONTINUED"
+        put(worklist, WorklistItem.of(worklist_dataset("A1")))
+        assert state_of(worklist, "A1") == "SCHEDULED"
+        assert create_on(association, "1.2.51", creation(of_order("A1"))) == 0
+        assert set_on(association, "1.2.51", in_error()) == 0
+        assert state_of(worklist, "A1") == "SCHEDULED"
 
 
 def test_which_item_a_step_is_of(tmp_path):

@@ -13,12 +13,12 @@ from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.gateway.rerun import lock_study, put_back
 from cxr_pacs.gateway.tables import instance, study
 
-__all__ = ["ContradictingImage", "releasable", "release"]
+__all__ = ["HeldImage", "releasable", "release"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContradictingImage:
-    """An image that is held since it contradicts its order, and the sentence that says so."""
+class HeldImage:
+    """An image that is held for its order or its step, and the sentence that says why."""
 
     id: int
     sop_instance_uid: str
@@ -26,7 +26,7 @@ class ContradictingImage:
     reason: str
 
 
-def releasable(connection: sa.Connection, uid: str) -> tuple[ContradictingImage, ...]:
+def releasable(connection: sa.Connection, uid: str) -> tuple[HeldImage, ...]:
     """List the images of a study, or the one image, named `uid`, that are held for their order."""
     query = (
         _held()
@@ -35,7 +35,7 @@ def releasable(connection: sa.Connection, uid: str) -> tuple[ContradictingImage,
         .where((study.c.study_instance_uid == uid) | (instance.c.sop_instance_uid == uid))
     )
     return tuple(
-        ContradictingImage(
+        HeldImage(
             id=row.id,
             sop_instance_uid=row.sop_instance_uid,
             study_instance_uid=row.study_instance_uid,
@@ -56,7 +56,7 @@ def release(connection: sa.Connection, queue: Queue, image_id: int, spool: Path,
     queue : Queue
         Of the same database.
     image_id : int
-        Of a `ContradictingImage`.
+        Of a `HeldImage`.
     spool : Path
         The spool's folder.
     now : float

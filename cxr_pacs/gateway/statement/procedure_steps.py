@@ -116,7 +116,8 @@ def _provider(settings: Settings) -> Iterator[str]:
         "A study is reported at once when no step of it is in progress, every image that its steps name "
         "and that can be received is here and decided, and no other image of it came. Else its steps change "
         "nothing. A step that was discontinued since the wrong worklist entry was selected (110514, DCM) "
-        "does not count."
+        "does not count: an item without another step is SCHEDULED again, and the images that it names are "
+        "held until an administrator releases them."
     )
     days = settings.retention.rows_days
     kept = f"{days} days after its last change" if days else "without a time limit"
