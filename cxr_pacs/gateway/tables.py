@@ -250,7 +250,7 @@ order_check = sa.Table(
     sa.Column("at", sa.Float, nullable=False),  # when that came out, or the worklist was first asked in vain
     sa.Column("file", sa.Text),  # in the spool: what the order says of the request
 )
-# An image that contradicts its order, and that an administrator says is right.
+# An image that was held for its order or its step, and that an administrator says is right.
 order_release = sa.Table(
     "order_release",
     metadata,

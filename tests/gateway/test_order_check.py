@@ -263,7 +263,7 @@ def test_what_another_released_meanwhile_is_not_counted(own, serving, tmp_path, 
     with ledger.begin() as connection:
         seen = releasable(connection, film.SOPInstanceUID)
     ledger.engine.dispose()
-    assert "1 image(s) that contradict" in released(settings, tmp_path, film.StudyInstanceUID, "--yes")
+    assert "1 image(s) that are held" in released(settings, tmp_path, film.StudyInstanceUID, "--yes")
     monkeypatch.setattr(release, "releasable", lambda *_: seen)
     last = released(settings, tmp_path, film.StudyInstanceUID, "--yes").splitlines()[-1]
     assert last == "0 image(s) that are held for their order were released"
