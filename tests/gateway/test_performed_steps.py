@@ -26,6 +26,8 @@ from cxr_pacs.dimse import Listener, LocalEntity, Peer, create_step, set_step
 from cxr_pacs.dimse.associations import associate
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Arrival, open_ledger
+from cxr_pacs.gateway.order_check import hold_images_of_step, hold_images_of_study
+from cxr_pacs.gateway.order_check.record import record_release
 from cxr_pacs.gateway.performed_steps import step_service
 from cxr_pacs.gateway.study import until_due
 from cxr_pacs.gateway.tables import instance
@@ -199,6 +201,32 @@ class TestImagesOfAWrongEntry:
             assert "1 image(s)" in released(brief, tmp_path, study, "--yes")
             eventually(lambda: history(brief, study)[1] == "All 2 deliveries were taken.", timeout=DEADLINE)
         assert len(archive.receptions) == 2
+
+
+def test_a_release_is_of_what_was_known_then(tmp_path, on_both_databases):
+    ledger = open_ledger(on_both_databases or f"sqlite:///{tmp_path / 'l.sqlite'}")
+    arrival = Arrival(
+        digest="a",
+        source="CR1",
+        received_at=1.0,
+        study_instance_uid="1.9",
+        sop_instance_uid="1.1",
+        file="f",
+    )
+    with ledger.begin() as connection:
+        row = ledger.add_arrival(connection, arrival)
+        ledger.decide(connection, row, decision="accept", rung="r", reason="r")
+        record_release(connection, row, 50.0)
+        step = creation(scheduled("1.9"), PerformedProcedureStepStatus="DISCONTINUED")
+        step.PerformedProcedureStepDiscontinuationReasonCodeSequence = [reason("110514")]
+        step.PerformedSeriesSequence = [series(["1.1"])]
+        hold_images_of_step(connection, add_step(connection, "1.5", step, source="CR1", now=100.0))
+        assert ledger.decision(connection, row)[0] == "hold"
+        record_release(connection, row, 150.0)
+        connection.execute(sa.update(instance).values(decision="accept"))
+        hold_images_of_study(connection, 1)
+        assert ledger.decision(connection, row)[0] == "accept"
+    ledger.engine.dispose()
 
 
 WRONG_ENTRY = "DISCONTINUED, 110514"

@@ -66,9 +66,10 @@ def order_files(connection: sa.Connection, instance_ids: Iterable[int]) -> Mappi
 
 
 def record_release(connection: sa.Connection, instance_id: int, now: float) -> None:
-    """Record that an image is right as it is, whatever its order says."""
+    """Record that an image is right as it is, whatever its order says, and its step until now."""
     row = insert_into(connection, order_release).values(instance_id=instance_id, at=now)
-    connection.execute(row.on_conflict_do_nothing())
+    again = row.on_conflict_do_update(index_elements=[order_release.c.instance_id], set_={"at": now})
+    connection.execute(again)
 
 
 def is_released(connection: sa.Connection, instance_id: int) -> bool:
