@@ -18,6 +18,7 @@ from pydicom import Dataset, dcmread
 
 from cxr_pacs.errors import SettingsError
 from cxr_pacs.inference import Findings, ModelIdentity
+from cxr_pacs.radiograph.elements import text
 from cxr_pacs.settings import RouteSettings, Settings
 
 __all__ = ["OBJECT_NAMES", "RoutedImage", "Routes", "check_findings", "read_routed_image", "routed_image"]
@@ -58,8 +59,8 @@ class RoutedImage:
 
 
 def routed_image(header: Dataset, source: str, findings: Findings | None) -> RoutedImage:
-    """Take what routes ask about from a header."""
-    station, body_part = (str(header.get(tag) or "").strip() for tag in _ROUTED_TAGS)
+    """Take what routes ask about from a header; what cannot be read of it is empty."""
+    station, body_part = (text(header, tag) for tag in _ROUTED_TAGS)
     return RoutedImage(source=source, station=station, body_part=body_part, findings=findings)
 
 

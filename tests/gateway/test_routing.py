@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydicom import Dataset
+from radiographs import make_radiograph
 
 from cxr_pacs.errors import SettingsError
-from cxr_pacs.gateway.routing import RoutedImage, Routes, check_findings, routed_image
+from cxr_pacs.gateway.routing import RoutedImage, Routes, check_findings, read_routed_image, routed_image
 from cxr_pacs.inference import ClassScore, Findings
 from cxr_pacs.settings import Settings, parse_settings
 
@@ -162,3 +163,18 @@ def test_a_route_that_cannot_be_is_explained(text, words):
     with pytest.raises(SettingsError, match=r"x\.toml") as caught:
         parse_settings(SITE + text, "x.toml")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("vr", [b"ZZ", b"FL"])
+def test_what_cannot_be_read_of_a_header_is_empty(tmp_path, vr):
+    film = make_radiograph(StationName="XR1234", BodyPartExamined="CHEST ")
+    film.save_as(tmp_path / "whole")
+    content = (tmp_path / "whole").read_bytes()
+    for tag, said in ((b"\x08\x00\x10\x10", b"SH"), (b"\x18\x00\x15\x00", b"CS")):
+        assert content.count(tag + said) == 1
+        content = content.replace(tag + said, tag + vr)
+    (tmp_path / "odd").write_bytes(content)
+    odd = read_routed_image(tmp_path / "odd", "A", None)
+    assert odd == RoutedImage(source="A", station="", body_part="")
+    whole = read_routed_image(tmp_path / "whole", "A", None)
+    assert (whole.station, whole.body_part) == ("XR1234", "CHEST")
