@@ -61,6 +61,8 @@ def _lines(found: Standing, now: float) -> Iterator[str]:
     if found.oldest_waiting is not None:
         waiting += f"; the first came {moment(found.oldest_waiting)} ({since(found.oldest_waiting, now)} ago)"
     yield f"waiting       {waiting}"
+    if found.failing:
+        yield f"{'':<13} {found.failing} failed again and again and are tried again: {found.last_failure}"
     yield f"disk          {_disk(found.disk)}"
     for watch in found.watches:
         yield from _watch(watch)

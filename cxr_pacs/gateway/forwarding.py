@@ -8,6 +8,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from cxr_pacs.gateway import owed
+from cxr_pacs.gateway.failures import said
 from cxr_pacs.gateway.routing import Routes, read_routed_image
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.tables import forwarding, instance
@@ -67,6 +68,17 @@ class Forwarding:
             row_id = owed.owe(connection, owed.FORWARD, instance_id, name, self._clock())
             if row_id is not None:
                 self._queue.enqueue(connection, owed.FORWARD, row_id, 1, partition=name)
+
+    def owe_what_failed(self, connection: sa.Connection, instance_id: int) -> None:
+        """As `owe`, of an instance whose analysis was given up; where it cannot be routed, `why` says so."""
+        try:
+            with connection.begin_nested():
+                self.owe(connection, instance_id, "after")
+        except Exception as error:  # noqa: BLE001  what its analysis failed of may fail here, too: it is held all the same
+            row = self._ledger.instance(connection, instance_id)
+            reason = f"instance {instance_id} was not forwarded, as its routes are not known: {said(error)}"
+            logger.error("%s", reason)  # noqa: TRY400  its text says it all
+            self._ledger.add_unmade(connection, row.study_id, instance_id, (reason,))
 
     def _loop(self, connection: sa.Connection, row: Any, destination: str) -> str | None:
         """Say why an instance would go in a circle; None where it would not.

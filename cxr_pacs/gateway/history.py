@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway import failures
 from cxr_pacs.gateway.commitment_standing import commitment_story, uncommitted
 from cxr_pacs.gateway.message_standing import availability_story, step_story, untold
 from cxr_pacs.gateway.order_check import order_story
@@ -76,7 +77,7 @@ def study_history(connection: sa.Connection, uid: str) -> History:
     if row is None and alone:
         return History(
             study_instance_uid="-",
-            events=tuple(map(_came, alone)),
+            events=tuple(_came(one, {}) for one in alone),
             conclusion="It was not kept, and belongs to no study of this gateway.",
             done=True,
         )
@@ -101,7 +102,8 @@ def study_history(connection: sa.Connection, uid: str) -> History:
     )
     past = superseded_results(connection, row.id)
     missing = _rows(connection, sa.select(unmade).where(unmade.c.study_id == row.id))
-    conclusion, done = _conclusion(row.problem, instances, results, deliveries)
+    failed = failures.of_study(connection, row.id)
+    conclusion, done = _conclusion((row.problem, failed.get(None)), instances, results, deliveries)
     if done:
         conclusion, done = _commitment_conclusion(conclusion, *uncommitted(connection, row.id))
     if done:
@@ -111,7 +113,7 @@ def study_history(connection: sa.Connection, uid: str) -> History:
     return History(
         study_instance_uid=row.study_instance_uid,
         events=(
-            *map(_came, instances),
+            *(_came(one, failed) for one in instances),
             *(Event(at=at, sentence=said) for at, said in order_story(connection, row.id)),
             *map(_said_before, earlier),
             *map(_asked, reruns),
@@ -149,8 +151,10 @@ def _rows(
     return list(connection.execute(query.order_by(query.selected_columns[0])).all())
 
 
-def _came(row: sa.Row[tuple[object, ...]]) -> Event:
+def _came(row: sa.Row[tuple[object, ...]], failed: Mapping[int | None, failures.Failure]) -> Event:
     fate = f"{_DECIDED[row.decision]}: {row.reason}" if row.decision else "its analysis is not done yet."
+    if row.decision is None and row.id in failed:
+        fate += f" {failed[row.id].sentence}"
     return Event(
         at=row.received_at, sentence=f"Instance {row.sop_instance_uid} came from {row.source}; {fate}"
     )
@@ -211,13 +215,16 @@ def _removals(connection: sa.Connection, study_id: int) -> Iterator[Event]:
 
 
 def _conclusion(
-    problem: str | None,
+    trouble: tuple[str | None, failures.Failure | None],
     instances: list[sa.Row[tuple[object, ...]]],
     results: list[sa.Row[tuple[object, ...]]],
     deliveries: list[sa.Row[tuple[object, ...]]],
 ) -> tuple[str, bool]:
-    """Say why the study stands as it does, the worst first; and whether that is the end."""
-    for sentence in _unfinished(problem, instances, deliveries):
+    """Say why the study stands as it does, the worst first; and whether that is the end.
+
+    `trouble` is why it has no report, and how that failed which is tried again.
+    """
+    for sentence in _unfinished(trouble, instances, deliveries):
         return sentence, False
     if not any(row.kind == "SR" for row in results):
         return "No report was made, since no instance was accepted.", True
@@ -247,10 +254,11 @@ def _telling_conclusion(conclusion: str, waiting: int, parked: int) -> tuple[str
 
 
 def _unfinished(
-    problem: str | None,
+    trouble: tuple[str | None, failures.Failure | None],
     instances: list[sa.Row[tuple[object, ...]]],
     deliveries: list[sa.Row[tuple[object, ...]]],
 ) -> Iterator[str]:
+    problem, failed = trouble
     if problem:
         yield f"There is no report, or none of the newest images: {problem}"
     if held := [row for row in instances if row.decision == "hold"]:
@@ -259,7 +267,10 @@ def _unfinished(
         yield f"{len(parked)} of {len(deliveries)} deliveries are parked and need a person."
     if waiting := [row for row in instances if row.decision is None]:
         yield f"The analysis of {len(waiting)} instance(s) is not done yet."
-    if any(row.decision == "accept" and not row.reported for row in instances):
+    unreported = any(row.decision == "accept" and not row.reported for row in instances)
+    if unreported and failed:
+        yield f"The report is not made yet. {failed.sentence}"
+    if unreported:
         yield "The report waits for the end of the study's quiet period."
     if waiting := [row for row in deliveries if row.state == "waiting"]:
         yield f"{len(waiting)} of {len(deliveries)} deliveries wait for their next attempt."

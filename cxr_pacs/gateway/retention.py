@@ -42,7 +42,7 @@ from cxr_pacs.worklist.performed import forget_steps
 from cxr_pacs.worklist.removal import forget_old
 from cxr_pacs.worklist.tables import performed_step
 
-__all__ = ["Retention", "due", "holding_back"]
+__all__ = ["Retention", "due", "holding_back", "settled"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,20 +72,26 @@ _REQUESTS = (
 )
 
 
+def settled() -> sa.ColumnElement[bool]:
+    """Whether a held instance needs nobody any more: other content of it came later, and was accepted."""
+    other = instance.alias()
+    return sa.exists().where(
+        other.c.sop_instance_uid == instance.c.sop_instance_uid,
+        other.c.id > instance.c.id,
+        other.c.decision == "accept",
+    )
+
+
 def holding_back() -> dict[str, sa.Select[Any]]:
     """By the reason, the ids of the studies of which nothing may be deleted."""
-    other = instance.alias()
-    settled = sa.exists().where(
-        other.c.sop_instance_uid == instance.c.sop_instance_uid, other.c.decision == "accept"
-    )
     kept = sa.select(instance.c.study_id).where(instance.c.study_id.is_not(None))
     return {
         "an instance waits for its analysis": kept.where(instance.c.decision.is_(None)),
         "an instance waits for its report": kept.where(
             instance.c.decision == "accept", instance.c.reported.is_(False)
         ),
-        "an instance is held, and no other content of it was accepted": kept.where(
-            instance.c.decision == "hold", ~settled
+        "an instance is held, and no other content of it was accepted later": kept.where(
+            instance.c.decision == "hold", ~settled()
         ),
         "its report could not be built": sa.select(study.c.id).where(study.c.problem.is_not(None)),
         "somebody asked to read it again": sa.select(rerun.c.study_id).where(rerun.c.done_at.is_(None)),

@@ -14,9 +14,11 @@ from cxr_pacs.gateway.commitment_standing import (
     request_standing,
 )
 from cxr_pacs.gateway.destinations import destinations, problem
+from cxr_pacs.gateway.failures import FAILURES_AT_MOST
 from cxr_pacs.gateway.message_standing import MessageStanding, message_standings
 from cxr_pacs.gateway.owed import owed
-from cxr_pacs.gateway.tables import instance, study
+from cxr_pacs.gateway.retention import settled
+from cxr_pacs.gateway.tables import failure, instance, study
 from cxr_pacs.gateway.watch.standing import WatchStanding
 from cxr_pacs.gateway.watermark import DiskUsage
 from cxr_pacs.settings import Settings
@@ -70,13 +72,17 @@ class Standing:
         Studies whose report could not be built.
     waiting : int
         Instances whose analysis is not done.
-    oldest_waiting : float or None
-        When the first of these came, seconds since the epoch.
     unreported : int
         Accepted instances that no report says yet.
+    oldest_waiting : float or None
+        When the first of all these came, seconds since the epoch.
+    failing : int
+        Analyses and reports that failed often, and are tried again.
+    last_failure : str or None
+        How one of these did, that has failed for longest.
     decided : dict
         Count of instances for each of accept, skip, hold and refuse; of the held those alone of which no
-        other content was accepted.
+        other content was accepted later.
     destinations : tuple of DestinationStanding
     commitments : tuple of CommitmentStanding
         Of the destinations that were ever asked.
@@ -93,8 +99,10 @@ class Standing:
     studies: int
     without_report: int
     waiting: int
-    oldest_waiting: float | None
     unreported: int
+    oldest_waiting: float | None
+    failing: int
+    last_failure: str | None
     decided: dict[str, int]
     destinations: tuple[DestinationStanding, ...]
     commitments: tuple[CommitmentStanding, ...]
@@ -109,7 +117,8 @@ class Standing:
         stuck = any(one.parked or (one.problem and not one.removed) for one in self.destinations)
         untold = any(one.parked for one in self.messages) or any(one.failed for one in self.commitments)
         unread = any((one.failed and not one.elsewhere) or one.problem for one in self.watches)
-        parts = (self.without_report, self.decided["hold"], stuck, untold, unread, self.disk.refusing)
+        undone = self.without_report or self.failing or self.decided["hold"]
+        parts = (undone, stuck, untold, unread, self.disk.refusing)
         return any(parts)
 
 
@@ -142,19 +151,23 @@ def standing(
     counts = dict.fromkeys(_DECISIONS, 0)
     query = sa.select(instance.c.decision, sa.func.count()).group_by(instance.c.decision)
     counts |= {row[0]: row[1] for row in connection.execute(query) if row[0]}
-    counts["hold"] -= _settled(connection)
-    open_query = sa.select(sa.func.count(), sa.func.min(instance.c.received_at))
-    waiting, oldest = connection.execute(open_query.where(instance.c.decision.is_(None))).one()
-    unreported = sa.select(sa.func.count()).where(
-        instance.c.decision == "accept", instance.c.reported.is_(False)
-    )
+    counts["hold"] -= _count(connection, (instance.c.decision == "hold") & settled())
+    undecided = instance.c.decision.is_(None)
+    unreported = (instance.c.decision == "accept") & instance.c.reported.is_(False)
+    oldest = sa.select(sa.func.min(instance.c.received_at)).where(undecided | unreported)
+    failing = connection.execute(
+        sa.select(failure.c.reason).where(failure.c.times >= FAILURES_AT_MOST).order_by(failure.c.since)
+    ).scalars()
+    reasons = failing.all()
     told = set(connection.execute(sa.select(owed.c.destination).distinct()).scalars())
     return Standing(
         studies=studies[0],
         without_report=studies[1],
-        waiting=waiting,
-        oldest_waiting=oldest,
-        unreported=connection.execute(unreported).scalar_one(),
+        waiting=_count(connection, undecided),
+        unreported=_count(connection, unreported),
+        oldest_waiting=connection.execute(oldest).scalar(),
+        failing=len(reasons),
+        last_failure=reasons[0] if reasons else None,
         decided=counts,
         destinations=tuple(
             _destination(connection, name, problems.get(name, _REMOVED))
@@ -168,14 +181,8 @@ def standing(
     )
 
 
-def _settled(connection: sa.Connection) -> int:
-    """Count held instances of which another content was accepted: the site has sent them anew."""
-    other = instance.alias()
-    accepted = sa.exists().where(
-        other.c.sop_instance_uid == instance.c.sop_instance_uid, other.c.decision == "accept"
-    )
-    query = sa.select(sa.func.count()).select_from(instance).where(instance.c.decision == "hold", accepted)
-    return int(connection.execute(query).scalar_one())
+def _count(connection: sa.Connection, of: sa.ColumnElement[bool]) -> int:
+    return int(connection.execute(sa.select(sa.func.count()).select_from(instance).where(of)).scalar_one())
 
 
 def _destination(connection: sa.Connection, name: str, problem: str | None) -> DestinationStanding:

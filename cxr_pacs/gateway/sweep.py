@@ -17,7 +17,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from cxr_pacs.errors import kind_and_place
-from cxr_pacs.gateway import commitment_ledger, messages, owed
+from cxr_pacs.gateway import commitment_ledger, failures, messages, owed
 from cxr_pacs.gateway.queue import FATAL_DISPATCHES
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.tables import instance
@@ -130,7 +130,7 @@ class Sweep:
 
     def _give_up_report(self, connection: sa.Connection, row_id: int, reason: str) -> None:
         study_id = self._ledger.instance(connection, row_id).study_id
-        self._ledger.set_problem(connection, study_id, reason)
+        failures.give_up_report(self._ledger, connection, study_id, reason, self._clock())
 
     def _park(self, work: str, connection: sa.Connection, row_id: int, reason: str) -> None:
         owed.finish(connection, work, row_id, state="parked", now=self._clock(), reason=reason)

@@ -12,6 +12,7 @@ __all__ = [
     "delivery",
     "earlier_reading",
     "executor",
+    "failure",
     "fetched",
     "forwarding",
     "instance",
@@ -148,6 +149,18 @@ trial = sa.Table(
     metadata,
     sa.Column("instance_id", sa.ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("begun", sa.Integer, nullable=False),
+)
+# An analysis, or the report of a study, that failed and is tried again.
+failure = sa.Table(
+    "failure",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("study.id"), nullable=False, index=True),
+    sa.Column("instance_id", sa.ForeignKey("instance.id"), index=True),  # none of a report
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("last", sa.Float, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
 )
 # A process that executes workflows beside others; on PostgreSQL only.
 executor = sa.Table(

@@ -26,8 +26,8 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSPortableJSONSerializer
 from pydicom import FileDataset
 
-from cxr_pacs.errors import EvidenceError, TransientError, WorklistSilent, kind_and_place
-from cxr_pacs.gateway import commitment_ledger, messages, owed
+from cxr_pacs.errors import EvidenceError, WorklistSilent
+from cxr_pacs.gateway import commitment_ledger, failures, messages, owed
 from cxr_pacs.gateway.commitment import CommitmentUser
 from cxr_pacs.gateway.commitment_provider import CommitmentProvider
 from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE, Deliveries, backoff
@@ -70,8 +70,6 @@ POLL_SECONDS = 0.2
 DELIVERY_POLL_SECONDS = 0.1
 # With each destination, and with each modality.
 COMMITMENTS_AT_ONCE = 2
-# An analysis that fails in a way that nobody foresaw is tried this often before the instance is held.
-UNFORESEEN_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,19 +189,22 @@ class StudyWorkflows:
                     return self._hold(instance_id, f"Its analysis ended the process {deaths} times.")
                 return self._analyse_instance(row)
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the instance is not lost
-            where = kind_and_place(error)
-            passing = isinstance(error, (TransientError, OSError, sa.exc.SQLAlchemyError))
-            longest = error.patience_left if isinstance(error, WorklistSilent) else math.inf
-        logger.error("analysis of instance %d, attempt %d: %s", instance_id, attempt, where)
+            return self._analysis_failed(instance_id, attempt, error)
+
+    def _analysis_failed(self, instance_id: int, attempt: int, error: Exception) -> str:
+        reason, pace = failures.said(error), self._settings.delivery
+        logger.error("analysis of instance %d, attempt %d: %s", instance_id, attempt, reason)
         with self._ledger.begin() as connection:
-            tried = attempt - (earlier_attempts(connection, instance_id) or 0)
-        if not passing and tried >= UNFORESEEN_ATTEMPTS:
-            return self._hold(instance_id, f"The analysis failed {tried} times: {where}.")
-        with self._ledger.begin() as connection:
-            self._trials.end(connection, instance_id)
-            delay = min(backoff(self._settings.delivery, tried), longest)
-            self._queue.enqueue(connection, "analyse", instance_id, attempt + 1, delay=delay)
-        return "again"
+            row = self._ledger.instance(connection, instance_id)
+            failed = failures.note(connection, row.study_id, instance_id, reason, self._clock())
+            why = failures.hopeless(error, failed, [self._spool.path(row.file)], pace.give_up_after)
+            if why is None:
+                self._trials.end(connection, instance_id)
+                longest = error.patience_left if isinstance(error, WorklistSilent) else math.inf
+                delay = min(backoff(pace, failed.times), longest)
+                self._queue.enqueue(connection, "analyse", instance_id, attempt + 1, delay=delay)
+                return "again"
+        return self._hold(instance_id, f"Its analysis was given up. {why}")
 
     def _hold(self, instance_id: int, reason: str) -> str:
         logger.error("instance %d: hold (failure) %s", instance_id, reason)
@@ -211,7 +212,7 @@ class StudyWorkflows:
             self._trials.end(connection, instance_id)
             if self._ledger.decide(connection, instance_id, decision="hold", rung="failure", reason=reason):
                 record_check(connection, instance_id, None, None, self._clock())
-                self._forwarding.owe(connection, instance_id, "after")
+                self._forwarding.owe_what_failed(connection, instance_id)
             self._schedule_report(connection, instance_id)
         return "hold"
 
@@ -266,45 +267,61 @@ class StudyWorkflows:
         """Look at the study again when it can be complete; the last instance's look is the one."""
         study_id = self._ledger.instance(connection, instance_id).study_id
         lock_study(connection, study_id)  # or two that end at once see each other undecided, and nobody looks
+        failures.forget(connection, study_id, instance_id)
         delay = until_due(connection, study_id, self._settings, self._clock())
         first = earlier_attempts(connection, instance_id) is None
         attempt = 1 if first else self._queue.attempts("report", instance_id) + 1
         self._queue.enqueue(connection, "report", instance_id, attempt, delay=delay)
 
     def _report(self, instance_id: int, attempt: int) -> str:
+        rows: tuple[InstanceRow, ...] = ()
         with self._ledger.begin() as connection:
             study_id = self._ledger.instance(connection, instance_id).study_id
-            hold_images_of_study(connection, study_id)
-            delay = until_due(connection, study_id, self._settings, self._clock())
-            rows = self._ledger.study_instances(connection, study_id)
         try:
-            if delay <= 0:
-                return self._report_study(study_id, rows)
-        except EvidenceError as error:
-            logger.error("report of study %d: %s", study_id, error)  # noqa: TRY400  its text says it all
             with self._ledger.begin() as connection:
-                self._ledger.set_problem(connection, study_id, str(error))
-                close_reruns(connection, study_id, self._clock())
-            return "failed"
+                hold_images_of_study(connection, study_id)
+                delay = until_due(connection, study_id, self._settings, self._clock())
+                rows = self._ledger.study_instances(connection, study_id)
+            if delay <= 0 and (outcome := self._report_study(study_id, rows)) is not None:
+                return outcome
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the study is not lost
-            delay = backoff(self._settings.delivery, attempt)
-            where = kind_and_place(error)
-            logger.error("report of study %d, attempt %d: %s", study_id, attempt, where)  # noqa: TRY400
+            return self._report_failed(instance_id, attempt, rows, error)
         with self._ledger.begin() as connection:
             self._queue.enqueue(connection, "report", instance_id, attempt + 1, delay=delay)
         return "again"
 
-    def _report_study(self, study_id: int, rows: Sequence[InstanceRow]) -> str:
-        """Report what no report says yet: all images that one model read, in one document."""
+    def _report_failed(
+        self, instance_id: int, attempt: int, rows: Sequence[InstanceRow], error: Exception
+    ) -> str:
+        reason, pace, now = failures.said(error), self._settings.delivery, self._clock()
+        originals = [self._spool.path(row.file) for row in rows if row.findings is not None]
+        with self._ledger.begin() as connection:
+            study_id = self._ledger.instance(connection, instance_id).study_id
+            logger.error("report of study %d, attempt %d: %s", study_id, attempt, reason)
+            failed = failures.note(connection, study_id, None, reason, now)
+            why = failures.hopeless(error, failed, originals, pace.give_up_after)
+            if (problem := reason if isinstance(error, EvidenceError) else why) is not None:
+                failures.give_up_report(self._ledger, connection, study_id, problem, now)
+                return "failed"
+            delay = backoff(pace, failed.times)
+            self._queue.enqueue(connection, "report", instance_id, attempt + 1, delay=delay)
+        return "again"
+
+    def _report_study(self, study_id: int, rows: Sequence[InstanceRow]) -> str | None:
+        """Report what no report says yet, by one document for each model; None where that was overtaken."""
         accepted = [row for row in rows if row.findings is not None]
         models = dict.fromkeys(row.findings.model for row in accepted if row.findings and not row.reported)
         for model in models:
-            self._report_images(study_id, [r for r in accepted if r.findings and r.findings.model == model])
+            of_it = [r for r in accepted if r.findings and r.findings.model == model]
+            if not self._report_images(study_id, of_it):
+                return None
         with self._ledger.begin() as connection:
+            failures.forget(connection, study_id, None)
             close_reruns(connection, study_id, self._clock())
         return "reported" if models else "nothing new"
 
-    def _report_images(self, study_id: int, rows: Sequence[InstanceRow]) -> None:
+    def _report_images(self, study_id: int, rows: Sequence[InstanceRow]) -> bool:
+        """Report images; False where they were reported, or put back to be read again, meanwhile."""
         sources = tuple(row.id for row in rows)
         with self._ledger.begin() as connection:
             past = superseded_results(connection, study_id)
@@ -326,7 +343,7 @@ class StudyWorkflows:
             lock_study(connection, study_id)
             now = {row.id: row for row in self._ledger.study_instances(connection, study_id)}
             if any(now.get(row.id) != row for row in rows) or order_files(connection, sources) != orders:
-                return  # reported or read again meanwhile; who did that looks after the study
+                return False
             self._ledger.set_reported(connection, sources)
             self._ledger.add_unmade(connection, study_id, None, documents.beside.left_out)
             for picture in pictures:
@@ -340,6 +357,7 @@ class StudyWorkflows:
             logger.warning("study %d: left out: %s", study_id, reason)
         said = "unchanged report" if documents.unchanged else "report"
         logger.info("study %d: %s of %d image(s)", study_id, said, len(rows))
+        return True
 
     # -- deliver --
 

@@ -109,6 +109,9 @@ def test_other_content_under_a_known_uid_replaces_nothing_and_needs_a_person(
     assert said.startswith("3: "), said
     assert "; held: This SOP Instance UID came before with other bytes: other content or encoding.\n" in said
     assert said.endswith("\n1 instance(s) are held and need a person.")
+    standing = told(gateway, "status")
+    assert standing.startswith("3: "), standing
+    assert "1 accepted, 0 skipped, 1 held, 0 refused" in standing
     assert told(gateway, "dismiss", str(film.SOPInstanceUID), "--yes").startswith("0: held: ")
     assert told(gateway, "why", study).startswith("0: ")
     assert archive.conflicts == []

@@ -201,6 +201,18 @@ def held(site):
     return lambda: site.report(site.arrive(decision="accept", sop="1.1.9"))
 
 
+def double(site):
+    """Another film under a UID that was read."""
+    site.report(site.arrive(decision="accept", sop="1.1.9"))
+    site.arrive(sop="1.1.9")
+
+    def dismissed():
+        (one,) = site.do(dismissal.held, "1.1.9")
+        assert site.do(dismissal.dismiss_held, one, site.now)
+
+    return dismissed
+
+
 def unreportable(site):
     site.do(site.ledger.set_problem, 1, "no code")
     return lambda: site.do(site.ledger.set_problem, 1, None)
@@ -281,7 +293,8 @@ def unnotified(site):
 HOLDING_BACK = {
     undecided: "an instance waits for its analysis",
     unreported: "an instance waits for its report",
-    held: "an instance is held, and no other content of it was accepted",
+    held: "an instance is held, and no other content of it was accepted later",
+    double: "an instance is held, and no other content of it was accepted later",
     unreportable: "its report could not be built",
     to_be_read_again: "somebody asked to read it again",
     waiting: "an object or an original is owed to a destination",
@@ -367,7 +380,7 @@ def a_late_image(site):
 
 
 def a_late_copy(site):
-    return lambda: site.arrive(decision="hold", sop="1.1.1")
+    return lambda: site.arrive(decision="skip", sop="1.1.1")
 
 
 @pytest.mark.parametrize(
