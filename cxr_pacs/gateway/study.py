@@ -203,9 +203,11 @@ def _record_release(
         sa.select(sa.func.max(instance.c.id), instance.c.study_id)
         .where(instance.c.sop_instance_uid.in_(sop_instance_uids), instance.c.file.is_not(None))
         .group_by(instance.c.study_id)
+        .order_by(instance.c.study_id)
     )
     found = [(int(row[0]), int(row[1])) for row in connection.execute(newest)]
-    for row, _ in found:
+    for row, study_id in found:
+        lock_study(connection, study_id)  # its report may just be enqueued, by who does not see the release
         connection.execute(sa.delete(released).where(released.c.instance_id == row))
         connection.execute(sa.insert(released).values(instance_id=row, at=now))
     return found

@@ -71,8 +71,15 @@ def test_a_newer_image_never_hastens_a_report_and_a_release_never_delays_one(wai
     assert due() <= due(released=None)
 
 
-def test_each_sender_has_its_own_quiet_period_and_a_clock_set_back_holds_nothing_up(tmp_path):
-    ledger = open_ledger(f"sqlite:///{tmp_path / 'l.sqlite'}")
+@pytest.fixture
+def database_url(on_both_databases):
+    return on_both_databases
+
+
+def test_each_sender_has_its_own_quiet_period_and_a_clock_set_back_holds_nothing_up(
+    tmp_path, on_both_databases
+):
+    ledger = open_ledger(on_both_databases or f"sqlite:///{tmp_path / 'l.sqlite'}")
     settings = Settings(study=StudySettings(quiet_period=5, quiet_period_of={"SLOW": 20}, longest_wait=60))
     with ledger.begin() as connection:
         for number, (source, at) in enumerate([("SLOW", 100.0), ("FAST", 103.0)]):
