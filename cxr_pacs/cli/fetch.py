@@ -75,7 +75,8 @@ def _fetcher(settings: Settings) -> Iterator[Fetcher]:
             spool = Spool(settings.spool.path)
             site = Site(settings=settings, ledger=ledger, spool=spool, queue=queue, clock=time.time)
             admit = Watermarks(settings.spool, time.monotonic).admit
-            intake = Intake(ledger, spool, admit, Forwarding(site).schedule, time.time)
+            namespace = settings.site.uid_namespace
+            intake = Intake(ledger, spool, admit, Forwarding(site).schedule, namespace, time.time)
             yield Fetcher(
                 settings,
                 ledger,

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from cxr_pacs.cli.times import moment
 from cxr_pacs.errors import NothingToShow
+from cxr_pacs.gateway.accession import studies_of
 from cxr_pacs.gateway.history import History, study_history
 from cxr_pacs.gateway.looking import looking
 from cxr_pacs.gateway.media import printable
@@ -29,9 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "what",
-        metavar="UID",
-        help="a Study Instance UID, the SOP Instance UID of an image; or the path of a file of a watched "
-        "folder, or of a folder: then which files of it were not taken in",
+        metavar="UID-OR-ACCESSION",
+        help="a Study Instance UID, the SOP Instance UID of an image, or an accession number; or the path of "
+        "a file of a watched folder, or of a folder: then which files of it were not taken in",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings (TOML) of the gateway")
 
@@ -44,10 +45,21 @@ def run(options: argparse.Namespace) -> int:
         with looking(settings) as ledger, ledger.begin() as connection:
             if not _UID.fullmatch(options.what) and os.path.lexists(path):
                 return _tell_files(connection, path)
-            return _tell_study(study_history(connection, options.what))
+            return max(map(_tell_study, _histories(connection, options.what, settings)))
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
+
+
+def _histories(connection: sa.Connection, what: str, settings: Settings) -> list[History]:
+    """Of the study that the UID `what` names; else of each with this accession number."""
+    try:
+        return [study_history(connection, what)]
+    except NothingToShow:
+        found = studies_of(connection, settings.site.uid_namespace, what)
+        if not found:
+            raise
+        return [study_history(connection, uid) for uid in found]
 
 
 def _tell_study(history: History) -> int:

@@ -83,7 +83,8 @@ def study_history(connection: sa.Connection, uid: str) -> History:
         )
     if row is None:
         raise NothingToShow(
-            f"no study and no instance of this gateway is called {uid}: nothing of it was received"
+            f"no study, no instance and no accession number of this gateway is {uid}: "
+            "nothing of it was received"
         )
     instances = _rows(connection, sa.select(instance).where(instance.c.study_id == row.id))
     results = _rows(connection, sa.select(result).where(result.c.study_id == row.id))

@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import re
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -23,9 +24,11 @@ from pydicom.uid import (
 from cxr_pacs.dimse import ReceivedInstance, RefusedContext
 from cxr_pacs.errors import RefusedInstance, SpoolUnavailable, UnreadablePixels
 from cxr_pacs.evidence import is_own_output
+from cxr_pacs.gateway.accession import accession_digest
 from cxr_pacs.gateway.ledger import Arrival, Ledger
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.radiograph import check_inflation
+from cxr_pacs.radiograph.elements import text
 from cxr_pacs.settings import DicomSettings
 
 __all__ = ["Intake", "storage_classes"]
@@ -64,6 +67,8 @@ class Intake:
     schedule : callable
         Called with (connection, instance id) in the transaction that records a kept instance, so that there
         is never a row without work or work without a row.
+    namespace : UUID
+        The site's, which keys the digests of accession numbers.
     clock : callable
         Seconds since the epoch.
     """
@@ -74,12 +79,14 @@ class Intake:
         spool: Spool,
         admit: Callable[[], None],
         schedule: Callable[[sa.Connection, int], None],
+        namespace: uuid.UUID,
         clock: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._spool = spool
         self._admit = admit
         self._schedule = schedule
+        self._namespace = namespace
         self._clock = clock
 
     def receive(self, received: ReceivedInstance) -> None:
@@ -124,7 +131,14 @@ class Intake:
             self._record(replace(arrival, decision="skip", rung="own-output", reason=reason))
         else:
             file = self._spool.keep_original(digest, received.part10)
-            self._record(replace(arrival, study_instance_uid=str(header.StudyInstanceUID), file=file))
+            self._record(
+                replace(
+                    arrival,
+                    study_instance_uid=str(header.StudyInstanceUID),
+                    accession_digest=accession_digest(self._namespace, text(header, "AccessionNumber")),
+                    file=file,
+                )
+            )
 
     def refuse_contexts(self, refused: Sequence[RefusedContext]) -> None:
         """Record, once for each peer and SOP class, the proposals of an association that were not accepted.

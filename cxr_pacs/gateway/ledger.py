@@ -13,7 +13,17 @@ import sqlalchemy as sa
 from cxr_pacs.database import connect, insert_into, one_at_a_time
 from cxr_pacs.errors import ConfigurationError
 from cxr_pacs.gateway import commitment_ledger, messages, owed
-from cxr_pacs.gateway.tables import delivery, instance, metadata, removed, rerun, result, study, unmade
+from cxr_pacs.gateway.tables import (
+    accession,
+    delivery,
+    instance,
+    metadata,
+    removed,
+    rerun,
+    result,
+    study,
+    unmade,
+)
 from cxr_pacs.inference.findings import ClassCode, ClassScore, Findings, ModelIdentity, Withheld
 from cxr_pacs.worklist import tables as worklist_tables
 
@@ -24,12 +34,16 @@ OTHER_CONTENT: Final = "This SOP Instance UID came before with other bytes: othe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """An instance as it came; `decision` only where intake itself decided (refuse, hold)."""
+    """An instance as it came; `decision` only where intake itself decided (refuse, hold).
+
+    Of its accession number there is only what `accession_digest` gives.
+    """
 
     digest: str
     source: str
     received_at: float
     study_instance_uid: str | None = None
+    accession_digest: str | None = None
     sop_instance_uid: str | None = None
     sop_class_uid: str | None = None
     file: str | None = None
@@ -113,9 +127,14 @@ class Ledger:
         if self.is_shared:
             one_at_a_time(connection, str(arrival.sop_instance_uid))
         values = asdict(arrival)
-        study_uid = values.pop("study_instance_uid")
+        study_uid, accession_digest = values.pop("study_instance_uid"), values.pop("accession_digest")
         if study_uid is not None:
             values["study_id"] = self._study_id(connection, study_uid, arrival.received_at)
+            if accession_digest is not None:
+                named = insert_into(connection, accession).values(
+                    digest=accession_digest, study_id=values["study_id"]
+                )
+                connection.execute(named.on_conflict_do_nothing())
         if arrival.decision is None and self._is_known(connection, arrival):
             values |= {
                 "decision": "hold",

@@ -185,7 +185,8 @@ class Gateway:
             receiving = undo.enter_context(ExitStack())
             if self._role.receives:
                 admit = Watermarks(self._settings.spool, time.monotonic).admit
-                intake = Intake(ledger, spool, admit, Forwarding(site).schedule, site.clock)
+                namespace = self._settings.site.uid_namespace
+                intake = Intake(ledger, spool, admit, Forwarding(site).schedule, namespace, site.clock)
                 self._watch(site, intake, receiving)
             if self._role.listens:
                 # Before anything is sent: an archive may report on an association of its own at once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 __all__ = [
+    "accession",
     "announced",
     "commitment",
     "commitment_request",
@@ -61,6 +62,13 @@ instance = sa.Table(
     sa.Column("reported", sa.Boolean, nullable=False, default=False),  # an SR of the study says it
     sa.Column("findings", sa.JSON),
     sa.Column("quality", sa.JSON),
+)
+# Accession numbers of a study's images, each as its keyed digest (`accession.py`).
+accession = sa.Table(
+    "accession",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("study.id"), primary_key=True, autoincrement=False, index=True),
 )
 result = sa.Table(
     "result",

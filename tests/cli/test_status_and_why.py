@@ -9,6 +9,7 @@ import pytest
 from peers import StoreScp
 from written_site import STUDY, Site, why
 
+from cxr_pacs.gateway.accession import accession_digest
 from cxr_pacs.gateway.ledger import Arrival
 from cxr_pacs.gateway.owed import DELIVER, postpone
 from cxr_pacs.settings import load_settings
@@ -102,6 +103,28 @@ def test_a_study_is_found_by_an_instance_of_it(site, told):
 def test_a_study_is_found_by_an_object_that_was_made_of_it(site, told):
     site.report(site.arrive("a", "accept"))
     assert why(told, site, f"{STUDY}.9")[1][0] == f"Study {STUDY}"
+
+
+def test_studies_are_found_by_their_accession_number(site, told):
+    digest = accession_digest(load_settings(site.config).site.uid_namespace, "4711")
+    for study, decision in ((STUDY, "skip"), (f"{STUDY}.5", "hold"), (f"{STUDY}.6", "skip")):
+        with site.ledger.begin() as connection:
+            arrival = Arrival(
+                digest=study,
+                source="MODALITY",
+                received_at=1.0,
+                study_instance_uid=study,
+                accession_digest=None if study.endswith(".6") else digest,
+                file=f"originals/{study}.dcm",
+                decision=decision,
+            )
+            assert site.ledger.add_arrival(connection, arrival)
+    status, lines = why(told, site, "4711")
+    assert status == 3
+    assert [line for line in lines if line.startswith("Study")] == [f"Study {STUDY}", f"Study {STUDY}.5"]
+    status, out, err = told("why", "471", "--config", site.config)
+    assert (status, out) == (1, "")
+    assert "no study, no instance and no accession number" in err
 
 
 def test_of_what_was_not_kept_the_reason_is_told(site, told):
