@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -15,7 +16,8 @@ from radiographs import make_radiograph, synthetic_chest
 from test_journey import DEADLINE, modalities, table
 
 from cxr_pacs.gateway.ledger import Arrival, open_ledger
-from cxr_pacs.gateway.study import OpenStudy, due_at, until_due
+from cxr_pacs.gateway.rerun import lock_study
+from cxr_pacs.gateway.study import OpenStudy, due_at, hasten_reports, until_due
 from cxr_pacs.gateway.tables import released
 from cxr_pacs.settings import Settings, StudySettings
 
@@ -101,6 +103,37 @@ def test_each_sender_has_its_own_quiet_period_and_a_clock_set_back_holds_nothing
         assert [until_due(connection, study, settings, 60.0) for study in studies] == [20.0, 5.0]
         assert [until_due(connection, study, settings, 66.0) for study in studies] == [14.0, -1.0]
     ledger.engine.dispose()
+
+
+def test_a_release_waits_for_who_is_about_to_enqueue_the_report(tmp_path, on_both_databases):
+    """Else that one does not see the release, and the release not the report."""
+    ledger = open_ledger(on_both_databases or f"sqlite:///{tmp_path / 'l.sqlite'}")
+    arrival = Arrival(
+        digest="1",
+        source="FAST",
+        received_at=100.0,
+        study_instance_uid="1.1",
+        sop_instance_uid="1.1.1",
+        file="x",
+    )
+    hastened = []
+
+    class Reports:
+        def hasten(self, name, row, delay):
+            hastened.append((name, row, delay))
+
+    with ThreadPoolExecutor(1) as other:
+        with ledger.begin() as connection:
+            row = ledger.add_arrival(connection, arrival)
+        with ledger.begin() as connection:
+            lock_study(connection, ledger.instance(connection, row).study_id)
+            release = other.submit(hasten_reports, ledger, Reports(), Settings(), ("1.1.1",), 101.0)
+            with pytest.raises(TimeoutError):
+                release.result(timeout=0.5)
+            assert ledger.decide(connection, row, decision="accept", rung="r", reason="r")
+        release.result(timeout=DEADLINE)
+    ledger.engine.dispose()
+    assert hastened == [("report", row, Settings().study.after_release)]
 
 
 def films(count):
