@@ -81,6 +81,7 @@ def _fetcher(settings: Settings) -> Iterator[Fetcher]:
                 settings,
                 ledger,
                 storage_service(settings.dicom, intake.receive, partial(_released, settings, ledger, queue)),
+                time.time,
             )
         finally:
             queue.close()

@@ -156,7 +156,8 @@ def failure(peer: Peer, what: str, status: int | None) -> CxrPacsError:
         return DestinationUnavailable(f"{peer} cancelled {what}")
     sentence = f"{peer} answered {what} with status {status:04X}"
     if status == DESTINATION_UNKNOWN:
-        return RetrievalRefused(f"{sentence}: it does not know our AE title as a move destination")
+        # As a rejected association: it says nothing of what is asked for, and is mended any day.
+        return DestinationUnavailable(f"{sentence}: it does not know our AE title as a move destination")
     if status & 0xFF00 == OUT_OF_RESOURCES:
         return DestinationUnavailable(f"{sentence}, out of resources: ask for a shorter range, or later")
     return RetrievalRefused(sentence)

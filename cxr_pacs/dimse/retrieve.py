@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 
 from cxr_pacs.dimse.associations import Peer, Service, associate
 from cxr_pacs.dimse.query import PENDING, SUCCESS, failure
-from cxr_pacs.errors import DestinationUnavailable, RetrievalRefused
+from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable
 
 __all__ = ["SubOperations", "get", "get_contexts", "move", "move_contexts"]
 
@@ -82,9 +82,12 @@ def get(
     Raises
     ------
     DestinationUnavailable
-        As `associate`; no progress, an abort, out of resources (A701), or cancelled.
+        As `associate`; no progress, an abort, out of resources (A701), cancelled, or our AE title is not
+        known (A801).
+    DeliveryRefused
+        As `associate`; or the archive does not take part in C-GET.
     RetrievalRefused
-        As `failure`; or the archive does not take part in C-GET.
+        Any other failure status: that is the answer to what was asked for.
     """
     roles = [build_role(sop_class, scp_role=True) for sop_class, _ in storage.contexts]
     with associate(
@@ -95,7 +98,7 @@ def get(
         if not any(context.abstract_syntax == model for context in accepted) or not any(
             context.as_scp for context in accepted
         ):
-            raise RetrievalRefused(f'{peer} does not offer C-GET: set method = "move"')
+            raise DeliveryRefused(f'{peer} does not offer C-GET: set method = "move"')
         return _follow(peer, "C-GET", association, lambda: association.send_c_get(wanted, model), patience)
 
 

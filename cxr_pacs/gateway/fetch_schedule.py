@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 class FetchSchedule:
     """A thread that fetches from every archive, from `start` to `stop`.
 
-    Each time it asks from ``fetch.look_back`` before the last fetch to which the archive answered to the end,
-    or before now when there was none. So an outage of either side makes the next range longer, and nothing
-    falls between two ranges. An image that the archive cannot give is asked for again as long as
-    ``fetch.look_back`` reaches.
+    Each time it asks from ``fetch.look_back`` before the last fetch that tried every study, or before now
+    when there was none. So an outage of either side makes the next range longer, and nothing falls between
+    two ranges. A study that the archive does not give whole makes no range longer: it is asked for by its
+    UID, for a week.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class FetchSchedule:
     settings : Settings
         The archives and ``[fetch]``.
     ledger : Ledger
-        Keeps when each archive answered last.
+        Keeps when each archive was last asked for everything.
     clock : callable
         Seconds since the epoch.
     """
@@ -79,7 +79,7 @@ class FetchSchedule:
             last = last_fetch(connection, archive.name)
         # The last fetch lies in the future when the clock was set back meanwhile.
         since = min(now if last is None else last, now) - self._settings.fetch.look_back * 3600.0
-        found = self._fetcher.look(archive, local_time(since), None)
+        found = self._fetcher.look_again(archive, local_time(since))
         fetched = self._fetcher.fetch(archive, found, self._stopped.is_set)
         for study in fetched.studies:
             if study.problem is not None:
@@ -98,6 +98,6 @@ class FetchSchedule:
             len(found.missing),
             fetched.postponed,
         )
-        if fetched.answered:
+        if not fetched.untried:
             with self._ledger.begin() as connection:
                 record_fetch(connection, archive.name, now)

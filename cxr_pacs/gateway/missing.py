@@ -38,12 +38,15 @@ class Wanted:
         Any of them.
     sop_classes : tuple of str
         What the gateway takes.
+    studies : tuple of str
+        Study Instance UIDs that are looked at whatever their date.
     """
 
     since: datetime
     until: datetime | None
     modalities: tuple[str, ...]
     sop_classes: tuple[str, ...]
+    studies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,7 @@ class _Asking:
         self._left_out: list[LeftOut] = []
 
     def look(self) -> Look:
-        studies = self._studies()
+        studies = tuple(dict.fromkeys((*self._studies(), *self._wanted.studies)))
         missing = [self._missing(study) for study in studies]
         return Look(
             studies=len(studies),

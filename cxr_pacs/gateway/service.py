@@ -289,7 +289,7 @@ class Gateway:
             sources.start()
             undo.callback(sources.stop)
         if settings.archive and settings.fetch.every:
-            fetcher = Fetcher(settings, site.ledger, storage)
+            fetcher = Fetcher(settings, site.ledger, storage, site.clock)
             looks = FetchSchedule(fetcher, settings, site.ledger, site.clock)
             looks.start()
             undo.callback(looks.stop, ASSOCIATION_GRACE)

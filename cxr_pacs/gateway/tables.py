@@ -30,6 +30,7 @@ __all__ = [
     "study",
     "superseded",
     "trial",
+    "unfetched",
     "unmade",
     "watched_file",
 ]
@@ -143,12 +144,21 @@ released = sa.Table(
     sa.Column("instance_id", sa.ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
 )
-# When an archive was last asked for what was missed, and gave it.
+# When an archive was last asked for what was missed, and every study that it has was tried.
 fetched = sa.Table(
     "fetched",
     metadata,
     sa.Column("archive", sa.String(64), primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
+)
+# A study that an archive has and did not give whole: it is tried again, after those that were never tried.
+unfetched = sa.Table(
+    "unfetched",
+    metadata,
+    sa.Column("archive", sa.String(64), primary_key=True),
+    sa.Column("study_instance_uid", sa.String(64), primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),  # when it was first tried
+    sa.Column("at", sa.Float, nullable=False),  # and last
 )
 # An analysis that began. Its row goes when it ends, well or badly: what stays counts the processes that ended
 # first.

@@ -294,7 +294,7 @@ def test_what_is_proposed_to_an_archive_is_stated(make_settings, bundle, tmp_pat
         settings = make_settings(archive=[destination(archive) | {"method": method}])
         told = section(conformance_statement(settings, bundle), "Query and retrieve (SCU)")
         ledger = open_ledger(f"sqlite:///{tmp_path / 'l.sqlite'}")
-        fetcher = Fetcher(settings, ledger, storage_service(settings.dicom, lambda _: None))
+        fetcher = Fetcher(settings, ledger, storage_service(settings.dicom, lambda _: None), lambda: 0.0)
         found = fetcher.look(settings.archive[0], datetime.fromisoformat("2026-01-01"), None)
         fetcher.fetch(settings.archive[0], found)
         ledger.engine.dispose()

@@ -19,6 +19,7 @@ from radiographs import make_radiograph, synthetic_chest
 from cxr_pacs import dimse
 from cxr_pacs.dimse import associations
 from cxr_pacs.errors import (
+    DeliveryRefused,
     DestinationUnavailable,
     RefusedInstance,
     RetrievalRefused,
@@ -191,7 +192,7 @@ def test_what_is_not_kept_is_failed_and_the_rest_comes(error):
 def test_an_archive_without_c_get_is_told_apart():
     with (
         QueryArchive(films(1), roles=False) as archive,
-        pytest.raises(RetrievalRefused, match='set method = "move"'),
+        pytest.raises(DeliveryRefused, match='set method = "move"'),
     ):
         c_get(archive)
 
@@ -273,7 +274,7 @@ def test_c_move_brings_images_to_our_listener():
 def test_an_unknown_move_destination_is_named():
     with (
         QueryArchive(films(1)) as archive,
-        pytest.raises(RetrievalRefused, match="A801: it does not know our AE title"),
+        pytest.raises(DestinationUnavailable, match="A801: it does not know our AE title"),
     ):
         dimse.move("CXRPACS", peer_of(archive), all_of(archive.held), "CXRPACS", 30)
 

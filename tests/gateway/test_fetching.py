@@ -19,10 +19,12 @@ from test_journey import DEADLINE, modalities, table
 from cxr_pacs.cli import main
 from cxr_pacs.errors import DestinationUnavailable
 from cxr_pacs.gateway import missing
+from cxr_pacs.gateway.fetch_record import unfetched_studies
 from cxr_pacs.gateway.fetch_schedule import FetchSchedule
-from cxr_pacs.gateway.fetching import Fetched, FetchedStudy, local_time
+from cxr_pacs.gateway.fetching import Fetched, FetchedStudy, Fetcher, local_time
 from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.missing import Look
+from cxr_pacs.gateway.service import storage_service
 from cxr_pacs.gateway.tables import fetched
 from cxr_pacs.settings import Settings, load_settings
 
@@ -242,6 +244,109 @@ def test_an_archive_that_goes_silent_is_not_asked_for_every_study(site, serving,
     assert "3 studies are left" in said.out
 
 
+def refusing(held, *, first):
+    """An archive that answers C001 to every C-GET of the `first` studies that it holds."""
+    refused = {one.StudyInstanceUID for one in held[:first]}
+
+    def get(event):
+        if event.identifier.StudyInstanceUID in refused:
+            asked.retrieved.append(event.identifier)
+            yield 1
+            yield 0xC001, None
+        else:
+            yield from asked.get(event)
+
+    asked = QueryArchive(held, get=get)
+    return asked
+
+
+def studies(retrieved):
+    return [one.StudyInstanceUID for one in retrieved]
+
+
+def test_studies_that_the_archive_refuses_do_not_keep_the_others_out(site, serving, fetch):
+    held = [film(seed) for seed in range(6)]
+    with refusing(held, first=3) as asked:
+        config = site(asked, most_studies=4)
+        with ran_before(serving, config) as settings:
+            status, said = fetch(config)
+            assert status == 3
+            assert studies(asked.retrieved) == studies(held[:4])
+            assert f"study {held[0].StudyInstanceUID}: 0 of 1 images came: QRSCP@" in said.out
+            assert "status C001" in said.out
+            assert fetch(config)[0] == 3
+            # What was never tried comes first.
+            assert studies(asked.retrieved[4:]) == studies([*held[4:], *held[:2]])
+            assert fetch(config)[0] == 3
+            assert studies(asked.retrieved[8:]) == studies([held[2], *held[:2]])
+    assert len(table(settings, "instance")) == 3
+
+
+def test_a_series_that_the_archive_refuses_does_not_keep_the_next_one_out(site, serving, fetch):
+    held = [film(0), film(1)]
+    held[1].StudyInstanceUID = held[0].StudyInstanceUID
+
+    def get(event):
+        if event.identifier.SeriesInstanceUID == held[0].SeriesInstanceUID:
+            yield 1
+            yield 0xA900, None
+        else:
+            yield from asked.get(event)
+
+    with QueryArchive(held, get=get) as asked:
+        config = site(asked)
+        with ran_before(serving, config):
+            status, said = fetch(config)
+    assert status == 3
+    assert f"study {held[0].StudyInstanceUID}: 1 of 2 images came: QRSCP@" in said.out
+
+
+class Dated(QueryArchive):
+    """Finds no study by its date once `old`."""
+
+    old = False
+
+    def matching(self, asked):
+        return [] if self.old and asked.QueryRetrieveLevel == "STUDY" else super().matching(asked)
+
+
+def test_what_was_not_got_holds_no_range_and_is_asked_for_by_its_uid_for_a_week(tmp_path, site, caplog):
+    one, day = film(0), 86_400.0
+    with Dated([one]) as asked:
+        settings = load_settings(site(asked))
+        ledger = open_ledger(f"sqlite:///{tmp_path / 'l.sqlite'}")
+        # What comes is not kept.
+        storage, now = storage_service(settings.dicom, lambda _: None), [1e9]
+        fetcher = Fetcher(settings, ledger, storage, lambda: now[0])
+        looks = FetchSchedule(fetcher, settings, ledger, lambda: now[0])
+        for days, retrieved in ((0, 1), (1, 2), (6, 3), (7.5, 3), (8, 3)):
+            now[0] = 1e9 + days * day
+            looks._fetch_missed(settings.archive[0])
+            assert len(asked.retrieved) == retrieved
+            with ledger.begin() as connection:
+                assert connection.execute(sa.select(fetched.c.at)).scalars().all() == [now[0]]
+            asked.old = True
+        ledger.engine.dispose()
+    assert caplog.text.count(f"study {one.StudyInstanceUID} did not come in a week: it is given up") == 1
+
+
+def test_what_came_otherwise_or_is_gone_is_not_asked_for_again(tmp_path, site):
+    with QueryArchive([film(0)]) as asked:
+        settings = load_settings(site(asked))
+        ledger = open_ledger(f"sqlite:///{tmp_path / 'l.sqlite'}")
+        storage = storage_service(settings.dicom, lambda _: None)
+        fetcher = Fetcher(settings, ledger, storage, lambda: 1e9)
+        (archive,) = settings.archive
+        fetcher.fetch(archive, fetcher.look_again(archive, local_time(0.0)))
+        with ledger.begin() as connection:
+            assert unfetched_studies(connection, archive.name) == (asked.held[0].StudyInstanceUID,)
+        asked.held = []
+        assert fetcher.look_again(archive, local_time(0.0)).missing == ()
+        with ledger.begin() as connection:
+            assert unfetched_studies(connection, archive.name) == ()
+        ledger.engine.dispose()
+
+
 def test_c_move_without_a_running_gateway_says_what_to_do(site, serving, fetch):
     with QueryArchive([film(0)], destinations={"CXRPACS": 1}) as asked:
         config = site(asked, method="move")
@@ -281,8 +386,7 @@ class Answers:
         self.since = []
         self.asked_in_vain = threading.Event()
 
-    def look(self, _archive, since, until):
-        assert until is None
+    def look_again(self, _archive, since):
         if not self._answers:
             self.asked_in_vain.set()
             raise DestinationUnavailable("no more answers")
@@ -295,22 +399,22 @@ class Answers:
         return self._answers.pop(0)
 
 
-def one_study(*, came, answered):
-    study = FetchedStudy(uid="1.2", came=came, wanted=2, answered=answered, problem="p")
-    return Fetched(studies=(study,), postponed=0)
+def one_study(*, untried):
+    study = FetchedStudy(uid="1.2", came=1, wanted=2, answered=False, problem="p")
+    return Fetched(studies=(study,), postponed=2, untried=untried)
 
 
-def test_each_look_asks_from_before_the_last_one_that_was_answered_to_the_end(tmp_path):
+def test_each_look_asks_from_before_the_last_one_that_tried_everything(tmp_path):
     archive = {"name": "pacs", "ae_title": "P", "host": "h", "port": 1}
     settings = Settings.model_validate({"fetch": {"every": 0.01, "look_back": 1.0}, "archive": [archive]})
     answers = Answers(
-        Fetched(studies=(), postponed=0),
+        one_study(untried=0),
         DestinationUnavailable("away"),
         KeyError("unforeseen"),
-        Fetched(studies=(), postponed=1),
-        one_study(came=1, answered=False),
-        one_study(came=1, answered=True),
-        Fetched(studies=(), postponed=0),
+        one_study(untried=2),
+        one_study(untried=1),
+        one_study(untried=0),
+        one_study(untried=0),
     )
     times = itertools.count(100_000.0, 10_000.0)
     ledger = open_ledger(f"sqlite:///{tmp_path / 'l.sqlite'}")

@@ -272,8 +272,9 @@ def _retrieval(settings: Settings) -> tuple[str, ...]:
         _proposed(retrieve.move_contexts()),
         (
             "Status 0000, B000 and A702 end a retrieval; what did not come is asked for again by the next "
-            "one. A7xx, FE00, no answer and an abort are errors that may pass, any other status is one that "
-            f"a person must mend. A retrieval without progress is given up after {fetch.patience:g} s."
+            "one. A7xx, A801, FE00, no answer and an abort are errors that may pass; any other status is "
+            "said of what was asked for: a person must look at it, the rest is retrieved. A retrieval "
+            f"without progress is given up after {fetch.patience:g} s."
         ),
     )
 
