@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cxr_pacs.errors import NothingToShow
 from cxr_pacs.gateway import messages, owed
 from cxr_pacs.gateway.commitment import ask_again
-from cxr_pacs.gateway.commitment_ledger import CommitmentRow, failed
+from cxr_pacs.gateway.commitment_ledger import failed, of_failed
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Ledger
 from cxr_pacs.gateway.looking import looking
 from cxr_pacs.gateway.queue import Queue
+from cxr_pacs.gateway.rerun import lock_study
 from cxr_pacs.gateway.telling import peers_told
 from cxr_pacs.settings import Settings, load_settings
 
@@ -51,11 +52,12 @@ def run(options: argparse.Namespace) -> int:
                 if options.uid is not None:
                     study_history(connection, options.uid)  # says so where nothing of it was received
                 parked = owed.parked(connection, options.destination, options.uid)
-                uncommitted = failed(connection, options.destination, options.uid)
+                failures = connection.execute(of_failed(options.destination, options.uid))
+                uncommitted = {(row.study_id, row.destination) for row in failures}
                 untold = messages.parked(connection, options.destination, options.uid)
             queued = _queue(ledger, [row for row in parked if row.destination in known])
             tell = _tell(ledger, [row for row in untold if (row.kind, row.peer) in told])
-            asked = _ask_again(ledger, {of: rows for of, rows in uncommitted.items() if of[1] in known})
+            asked = _ask_again(ledger, sorted(of for of in uncommitted if of[1] in known))
     except NothingToShow as error:
         print(f"cxr-pacs: {error}", file=sys.stderr)
         return ERROR
@@ -107,14 +109,19 @@ def _tell(ledger: Ledger, due: Sequence[messages.Message]) -> int:
     return queued
 
 
-def _ask_again(ledger: Ledger, groups: Mapping[tuple[int, str], Sequence[CommitmentRow]]) -> int:
-    """Name failed objects in new transactions, as if they were just delivered; count them."""
+def _ask_again(ledger: Ledger, groups: Iterable[tuple[int, str]]) -> int:
+    """Name failed objects, by study and destination, in new transactions, as if just delivered; count."""
     queue = Queue(ledger.engine)
+    asked = 0
     try:
-        with ledger.begin() as connection:
-            for of, objects in groups.items():
+        for study_id, destination in groups:
+            with ledger.begin() as connection:
+                lock_study(connection, study_id)  # a late report may just come
+                objects = failed(connection, study_id, destination)
                 anew = [(replace(row, state="waiting", repeats=0), "asked for again") for row in objects]
-                ask_again(connection, queue, of, anew, now=time.time())
+                if anew:
+                    ask_again(connection, queue, (study_id, destination), anew, now=time.time())
+                asked += len(anew)
     finally:
         queue.close()
-    return sum(map(len, groups.values()))
+    return asked

@@ -87,6 +87,7 @@ class CommitmentUser:
             transaction = rows.transaction_of(connection, report.transaction_uid)
             if transaction is None:
                 return False
+            lock_study(connection, transaction.study_id)
             rows.commit(connection, transaction, report.committed, self._clock())
             failures = {one.sop_instance_uid: reason for one, reason in report.failed.items()}
             self._see_to(connection, transaction, failures)
@@ -132,7 +133,7 @@ class CommitmentUser:
                 rows.set_state(connection, transaction_id, "closed")
                 return "closed"
         if transaction.state == "asked":
-            return self._look_after(transaction, objects, attempt)
+            return self._look_after(transaction, attempt)
         try:
             self._ask(transaction, objects)
         except DeliveryRefused as error:
@@ -187,6 +188,7 @@ class CommitmentUser:
     def _asked(self, transaction: TransactionRow, attempt: int) -> str:
         """Look again when the report should have come."""
         with self._ledger.begin() as connection:
+            lock_study(connection, transaction.study_id)
             objects = rows.open_objects(connection, transaction.id)
             if objects:
                 now = self._clock()
@@ -198,11 +200,16 @@ class CommitmentUser:
                 rows.set_state(connection, transaction.id, "closed")
         return "asked"
 
-    def _look_after(self, transaction: TransactionRow, objects: Sequence[CommitmentRow], attempt: int) -> str:
-        patience, now = self._patience(objects), self._clock()
-        left = (transaction.asked_at or 0.0) + patience - now
-        reason = f"{transaction.destination} did not report within {patience / 3600:g} h"
+    def _look_after(self, transaction: TransactionRow, attempt: int) -> str:
         with self._ledger.begin() as connection:
+            lock_study(connection, transaction.study_id)  # the report may just come
+            objects = rows.open_objects(connection, transaction.id)
+            if not objects:
+                rows.set_state(connection, transaction.id, "closed")
+                return "closed"
+            patience, now = self._patience(objects), self._clock()
+            left = (transaction.asked_at or 0.0) + patience - now
+            reason = f"{transaction.destination} did not report within {patience / 3600:g} h"
             if left > patience:  # the clock was set back: it has as long from now on
                 rows.set_state(connection, transaction.id, "asked", asked_at=now)
                 left = patience
@@ -210,7 +217,7 @@ class CommitmentUser:
                 self._enqueue(connection, transaction.id, attempt + 1, transaction.destination, left)
                 return "asked"
             again = []
-            for row in rows.open_objects(connection, transaction.id):
+            for row in objects:
                 if row.repeats >= MOST_REPEATS:
                     self._fail(connection, row, reason)
                 else:
@@ -226,6 +233,7 @@ class CommitmentUser:
 
     def _give_up(self, transaction: TransactionRow, reason: str) -> str:
         with self._ledger.begin() as connection:
+            lock_study(connection, transaction.study_id)
             for row in rows.open_objects(connection, transaction.id):
                 self._fail(connection, row, reason)
             rows.set_state(connection, transaction.id, "closed")

@@ -1,5 +1,8 @@
 """Queries of the ledger about storage commitment; each runs in the caller's transaction.
 
+Who decides by what an object or a transaction is locks the study first (`lock_study`), then reads it: reports
+come at any time, from any process.
+
 An object of ours is ``waiting`` for the archive's word, or ``lost``, which means that the archive says it
 has none and that it is sent again; in the end it is ``committed`` or ``failed``, and what failed may be
 ``dismissed``. The transaction in its row is the last that named it. A transaction is ``gathering`` objects,
@@ -8,7 +11,7 @@ has none and that it is sent again; in the end it is ``committed`` or ``failed``
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -135,9 +138,9 @@ def ask(connection: sa.Connection, transaction_id: int) -> TransactionRow:
 
 
 def transaction_of(connection: sa.Connection, uid: str) -> TransactionRow | None:
-    """Look up a transaction by its UID, for as long as this one lasts."""
+    """Look up a transaction by its UID; None where it is not of ours."""
     query = sa.select(commitment_transaction).where(commitment_transaction.c.transaction_uid == uid)
-    row = connection.execute(query.with_for_update()).first()
+    row = connection.execute(query).first()
     return None if row is None else _transaction_row(row)
 
 
@@ -200,10 +203,10 @@ def fail(connection: sa.Connection, commitment_id: int, reason: str, now: float)
 
 
 def repeat(connection: sa.Connection, transaction_id: int, row: CommitmentRow, reason: str) -> None:
-    """Move an object to a new transaction, in the state that `row` has, for `reason`."""
+    """Move an object that is not committed to a new transaction, in the state of `row`, for `reason`."""
     connection.execute(
         sa.update(commitment)
-        .where(commitment.c.id == row.id)
+        .where(commitment.c.id == row.id, commitment.c.state != "committed")
         .values(
             transaction_id=transaction_id,
             state=row.state,
@@ -214,14 +217,10 @@ def repeat(connection: sa.Connection, transaction_id: int, row: CommitmentRow, r
     )
 
 
-def failed(
-    connection: sa.Connection, destination: str | None, study_uid: str | None
-) -> Mapping[tuple[int, str], Sequence[CommitmentRow]]:
-    """List failed objects by study and destination; of one of either where it is given."""
-    found: dict[tuple[int, str], list[CommitmentRow]] = {}
-    for row in connection.execute(of_failed(destination, study_uid)):
-        found.setdefault((row.study_id, row.destination), []).append(_commitment_row(row))
-    return found
+def failed(connection: sa.Connection, study_id: int, destination: str) -> tuple[CommitmentRow, ...]:
+    """List the failed objects of a study at a destination."""
+    of_it = of_failed(destination, None).where(commitment_transaction.c.study_id == study_id)
+    return tuple(map(_commitment_row, connection.execute(of_it)))
 
 
 def of_failed(destination: str | None, study_uid: str | None) -> sa.Select[Any]:
