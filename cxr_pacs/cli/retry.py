@@ -82,6 +82,7 @@ def _queue(ledger: Ledger, due: Sequence[owed.Owed]) -> int:
         live = queue.live()
         for row in due:
             with ledger.begin() as connection:
+                lock_study(connection, row.study_id)  # what was before it may just end
                 if (row.work, str(row.id)) not in live and owed.unpark(
                     connection, row.work, row.id, time.time()
                 ):

@@ -29,6 +29,7 @@ from cxr_pacs.errors import (
 
 __all__ = [
     "OUT_OF_RESOURCES",
+    "PASSING",
     "PROCESSING_FAILURE",
     "SUCCESS",
     "WARNINGS",
@@ -46,6 +47,8 @@ logger = logging.getLogger(__name__)
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 PROCESSING_FAILURE = 0x0110  # PS3.7 9.1.1.1.9
+# PS3.7 C.5.13 and 9.1.1.1.9: they speak of the peer's state, and not of the object; ours answers so, too.
+PASSING = frozenset({PROCESSING_FAILURE, 0x0213})
 WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
 
 # Some equipment never releases its association: what is remembered of one is bounded.
@@ -162,7 +165,7 @@ def store(calling_ae_title: str, peer: Peer, path: Path) -> int:
     Raises
     ------
     DestinationUnavailable
-        As `associate`; no answer; A7xx (PS3.4 B.2.3).
+        As `associate`; no answer; A7xx (PS3.4 B.2.3); 0110 or 0213.
     DeliveryRefused
         As `associate`; any other failure status.
     """
@@ -202,6 +205,6 @@ def _send(calling_ae_title: str, peer: Peer, context: PresentationContext, what:
         logger.warning("%s stored %s with warning %04X", peer, kind, status)
         return status
     sentence = f"{peer} answered the C-STORE of {kind} with status {status:04X}"
-    if status & 0xFF00 == OUT_OF_RESOURCES:
+    if status & 0xFF00 == OUT_OF_RESOURCES or status in PASSING:
         raise DestinationUnavailable(sentence)
     raise DeliveryRefused(sentence)

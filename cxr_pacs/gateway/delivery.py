@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from cxr_pacs.errors import DeliveryRefused, DestinationUnavailable, kind_and_place
 from cxr_pacs.gateway import owed
 from cxr_pacs.gateway.destinations import Destination, destinations
+from cxr_pacs.gateway.rerun import lock_study
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.settings import DeliverySettings, Settings
 
@@ -110,17 +111,21 @@ class Deliveries:
         return self._try(owed.FORWARD, self._courier.forward, row_id, attempt)
 
     def _try(self, work: str, send: Callable[[str, Path], Attempt], row_id: int, attempt: int) -> str:
-        """Try once; `attempt` only tells workflows apart, the ledger counts since the row was owed anew."""
+        """Try once, in turn; `attempt` only tells workflows apart, the ledger counts since it was owed."""
         with self._ledger.begin() as connection:
             row = owed.get(connection, work, row_id)
+            first = owed.first_in_line(connection, row)
         if row.state != "waiting":
             return row.state
+        if first != row_id:
+            return "in line"  # it has another workflow when its turn has come
         try:
             outcome = send(row.destination, self._spool.path(row.file))
             state, reason = outcome.state, outcome.reason
+            answered = state != "waiting"
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the object is not lost
             reason = kind_and_place(error)
-            state = "waiting"
+            state, answered = "waiting", False
         now, attempts = self._clock(), row.attempts + 1
         if state == "waiting" and now - row.created_at > self._pace.give_up_after:
             state, reason = "parked", f"given up after {attempts} attempts; the last: {reason}"
@@ -137,22 +142,24 @@ class Deliveries:
                     connection, work, row_id, attempt + 1, delay=delay, partition=row.destination
                 )
             else:
+                lock_study(connection, row.study_id)  # of which something may be owed now
                 owed.finish(connection, work, row_id, state=state, now=now, reason=reason)
                 self._on_end(connection, row, state)
+                if (following := owed.first_in_line(connection, row)) is not None:
+                    number = self._queue.attempts(work, following) + 1
+                    self._queue.enqueue(connection, work, following, number, partition=row.destination)
         if state == "waiting":
             self._missed.add(row.destination)
-        elif row.destination in self._missed and (
-            state == "delivered" or not self._courier.knows(row.destination)
-        ):
+        elif answered and row.destination in self._missed:
             self.hasten(row.destination)
         return state
 
     def hasten(self, destination: str) -> None:
-        """Try some of what waits out its back-off: the peer answers again, or took an object.
+        """Try some of what waits out its back-off: the peer answers again, took an object or refused one.
 
-        Each of them that is taken hastens more, so that a backlog drains at full speed once its destination
-        is back, and does not wait for its longest retry; or, where it was taken out of the settings, is
-        parked at once.
+        Each of them that is taken or refused hastens more, so that a backlog drains at full speed once its
+        destination is back, and does not wait for its longest retry; or, where it was taken out of the
+        settings, is parked at once.
         """
         now = self._clock()
         self._missed.discard(destination)

@@ -1,6 +1,9 @@
 """What is owed to destinations: our objects (work ``deliver``) and originals sent on (work ``forward``).
 
-Both are rows of the same shape in tables of their own; the work's name is that of its workflow, too.
+Both are rows of the same shape in tables of their own; the work's name is that of its workflow, too. Our
+objects of one study go to one destination in the order in which they were owed: each has its turn when all
+before it are delivered, parked or dismissed, and only then a workflow. Who ends one, or owes one, locks the
+study (`lock_study`). Originals go as they come.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ __all__ = [
     "awaited",
     "dismiss",
     "finish",
+    "first_in_line",
     "get",
     "owe",
     "owed",
@@ -110,9 +114,34 @@ def get(connection: sa.Connection, work: str, row_id: int) -> Owed:
 
 
 def waiting(connection: sa.Connection, work: str) -> tuple[int, ...]:
-    """Ids of the rows that a workflow must still act on."""
+    """Ids of the rows that a workflow must still act on: those that have their turn."""
     table = _TABLES[work]
-    return tuple(connection.execute(sa.select(table.c.id).where(table.c.state == "waiting")).scalars())
+    query = sa.select(table.c.id).where(table.c.state == "waiting")
+    if work == DELIVER:
+        query = query.join(result, _object(work)).where(~_waits_for_another())
+    return tuple(connection.execute(query).scalars())
+
+
+def first_in_line(connection: sa.Connection, row: Owed) -> int | None:
+    """Id of the row that has its turn in the line of `row`; None where nothing waits any more."""
+    table = _TABLES[row.work]
+    waits = sa.select(table.c.id).where(table.c.destination == row.destination, table.c.state == "waiting")
+    if row.work == DELIVER:
+        line = waits.join(result, _object(DELIVER)).where(result.c.study_id == row.study_id)
+    else:
+        line = waits.where(table.c.id == row.id)
+    return connection.execute(line.order_by(table.c.id).limit(1)).scalar()
+
+
+def _waits_for_another() -> sa.ColumnElement[bool]:
+    earlier, of_it = delivery.alias(), result.alias()
+    return sa.exists().where(
+        of_it.c.study_id == result.c.study_id,
+        earlier.c.result_id == of_it.c.id,
+        earlier.c.destination == delivery.c.destination,
+        earlier.c.state == "waiting",
+        earlier.c.id < delivery.c.id,
+    )
 
 
 def awaited(connection: sa.Connection) -> tuple[str, ...]:

@@ -366,7 +366,10 @@ class StudyWorkflows:
     ) -> None:
         for destination in self._routes.of_result(kind, images):
             row_id = owed.owe(connection, owed.DELIVER, result_id, destination, self._clock())
-            if row_id is not None:
+            if row_id is None:
+                continue
+            row = owed.get(connection, owed.DELIVER, row_id)
+            if owed.first_in_line(connection, row) == row_id:
                 self._queue.enqueue(connection, owed.DELIVER, row_id, 1, partition=destination)
 
     def _delivery_ended(self, connection: sa.Connection, row: owed.Owed, state: str) -> None:

@@ -24,23 +24,24 @@ def backlog(settings):
     spool, ledger = Spool(settings.spool.path), open_ledger(settings.database_url)
     queue = Queue(ledger.engine)
     with ledger.begin() as connection:
-        arrival = Arrival(
-            digest="d",
-            source="MODALITY",
-            received_at=1.0,
-            study_instance_uid="1.2",
-            sop_instance_uid="1.2.9",
-            file="originals/none",
-            decision="skip",
-        )
-        ledger.add_arrival(connection, arrival)
         for number in range(OBJECTS):
+            # One of each study: those of one study go one after the other.
+            arrival = Arrival(
+                digest=str(number),
+                source="MODALITY",
+                received_at=1.0,
+                study_instance_uid=f"1.3.{number}",
+                sop_instance_uid=f"1.4.{number}",
+                file="originals/none",
+                decision="skip",
+            )
+            ledger.add_arrival(connection, arrival)
             small = make_radiograph(picture=synthetic_chest(16, 16, 0), InstanceNumber=number)
             small.SOPInstanceUID = small.file_meta.MediaStorageSOPInstanceUID = f"1.2.{number + 1000}"
             path = settings.spool.path / "small.dcm"
             small.save_as(path)
             made = MadeObject(
-                study_id=1,
+                study_id=number + 1,
                 kind="SC",
                 sop_instance_uid=small.SOPInstanceUID,
                 file=spool.keep_result(small.SOPInstanceUID, path.read_bytes()),

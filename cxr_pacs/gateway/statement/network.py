@@ -219,6 +219,7 @@ def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str
         (f"{storage.SUCCESS:04X}", "delivered"),
         (warnings, "delivered, with a warning in the log"),
         (f"{high:02X}00 to {high:02X}FF", "tried again"),
+        (", ".join(f"{status:04X}" for status in sorted(storage.PASSING)), "tried again"),
         ("any other", "parked with the status, for a person"),
         ("no answer, abort, no connection, association rejected", "tried again"),
         ("no presentation context accepted", "parked with the reason"),
@@ -233,7 +234,9 @@ def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str
         (
             f"Behaviour by status. A repetition waits {delivery.first_retry:g} s, then twice as long each "
             f"time, {delivery.longest_retry:g} s at most, and up to a tenth longer at random; after "
-            f"{delivery.give_up_after:g} s the object is parked."
+            f"{delivery.give_up_after:g} s the object is parked. What was made of one study goes to each "
+            "destination in the order in which it was made: what is tried again holds back what follows, and "
+            "what is parked does not."
         ),
         table(("Status of C-STORE", "The object is"), behaviour),
         *_forwarding(settings),
