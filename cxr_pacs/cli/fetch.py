@@ -24,6 +24,7 @@ from cxr_pacs.gateway.service import storage_service
 from cxr_pacs.gateway.site import Site
 from cxr_pacs.gateway.spool import Spool
 from cxr_pacs.gateway.study import hasten_reports
+from cxr_pacs.gateway.takeover import local_names
 from cxr_pacs.gateway.watermark import Watermarks
 from cxr_pacs.settings import ArchiveSettings, Settings, load_settings
 
@@ -77,12 +78,11 @@ def _fetcher(settings: Settings) -> Iterator[Fetcher]:
             admit = Watermarks(settings.spool, time.monotonic).admit
             namespace = settings.site.uid_namespace
             intake = Intake(ledger, spool, admit, Forwarding(site).schedule, namespace, time.time)
-            yield Fetcher(
-                settings,
-                ledger,
-                storage_service(settings.dicom, intake.receive, partial(_released, settings, ledger, queue)),
-                time.time,
-            )
+            released = partial(_released, settings, ledger, queue)
+            storage = storage_service(settings.dicom, intake.receive, released)
+            # Not under the names of gateways, of which one may just start again.
+            with spool.place(f"fetch-{name}" for name in local_names()):
+                yield Fetcher(settings, ledger, storage, time.time)
         finally:
             queue.close()
 

@@ -18,7 +18,6 @@ import hashlib
 import logging
 import os
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,8 +46,19 @@ class Spool:
         try:
             for folder in (self.root, self._incoming, *(self.root / name for name in _KEPT)):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_shards()
         except OSError as error:
             raise ConfigurationError(f"spool.path: cannot make {self.root}: {error.strerror}") from error
+
+    def _make_shards(self) -> None:
+        """Make every folder that files will lie in: who finds one later may count on its name as well."""
+        for kept in (self.root / name for name in _KEPT):
+            there = {folder.name for folder in kept.iterdir()}
+            for shard in (f"{number:02x}" for number in range(256)):
+                if shard not in there:
+                    (kept / shard).mkdir(mode=0o700, exist_ok=True)
+            sync(kept)
+        sync(self.root)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -114,9 +124,12 @@ class Spool:
         """
         return self._keep(_result(sop_instance_uid), part10)
 
-    def keep_order(self, document: bytes) -> str:
-        """Store what an order says, under a name of its own; returns its path relative to the spool."""
-        name = uuid.uuid4().hex
+    def keep_order(self, instance_id: int, document: bytes) -> str:
+        """Store what the order of an image says; returns its path relative to the spool.
+
+        The same again goes under the same name: a process may end before it is recorded.
+        """
+        name = hashlib.sha256(b"%d|%s" % (instance_id, document)).hexdigest()
         return self._keep(f"orders/{name[:2]}/{name}.dcm", document)
 
     @staticmethod
@@ -152,7 +165,7 @@ class Spool:
     def _keep(self, relative: str, content: bytes) -> str:
         target = self.root / relative
         try:
-            if not target.parent.is_dir():
+            if not target.parent.is_dir():  # somebody tidied up
                 target.parent.mkdir(mode=0o700, exist_ok=True)
                 sync(target.parent.parent)
             # The name is free of anything a peer sent, and 0600.

@@ -26,6 +26,7 @@ from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.missing import Look
 from cxr_pacs.gateway.service import storage_service
 from cxr_pacs.gateway.tables import fetched
+from cxr_pacs.gateway.takeover import local_names
 from cxr_pacs.settings import Settings, load_settings
 
 
@@ -345,6 +346,17 @@ def test_what_came_otherwise_or_is_gone_is_not_asked_for_again(tmp_path, site):
         with ledger.begin() as connection:
             assert unfetched_studies(connection, archive.name) == ()
         ledger.engine.dispose()
+
+
+def test_what_a_killed_fetch_left_half_written_goes_with_the_next_one(site, serving, fetch):
+    with QueryArchive([film(0)]) as asked:
+        config = site(asked)
+        with ran_before(serving, config) as settings:
+            half = settings.spool.path / "incoming" / f"fetch-{next(local_names())}" / "half"
+            half.parent.mkdir()
+            half.touch()
+            assert fetch(config)[0] == 0
+    assert not half.exists()
 
 
 def test_c_move_without_a_running_gateway_says_what_to_do(site, serving, fetch):

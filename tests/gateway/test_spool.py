@@ -63,6 +63,26 @@ def test_what_the_dead_left_half_written_is_cleared_and_nothing_of_the_living(tm
     spool.clear("never-there")
 
 
+def test_every_folder_of_files_is_on_the_disk_before_the_first_file(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("cxr_pacs.gateway.spool.sync", synced.append)
+    Spool(tmp_path)
+    for kept in ("originals", "results", "orders"):
+        assert len(list((tmp_path / kept).iterdir())) == 256
+        assert tmp_path / kept in synced
+    # Another process's, which may have made but not synced them yet.
+    synced.clear()
+    Spool(tmp_path)
+    assert {tmp_path, *(tmp_path / kept for kept in ("originals", "results", "orders"))} == set(synced)
+
+
+def test_an_order_is_kept_once_for_each_image(tmp_path):
+    spool = Spool(tmp_path)
+    names = {spool.keep_order(instance, said) for said in (b"x", b"y") for instance in (1, 2, 1)}
+    assert len(names) == 4
+    assert all(spool.path(name).read_bytes() in {b"x", b"y"} for name in names)
+
+
 def test_a_disk_that_takes_nothing_is_a_transient_error(tmp_path):
     spool = Spool(tmp_path)
     (spool.root / "incoming").rmdir()

@@ -86,9 +86,8 @@ class OrderChecks:
             self._wait(instance_id)
             comparison = Comparison(outcome=Outcome.UNASKED)
         if comparison.order is not None:
-            return Checked(
-                comparison=comparison, file=self._spool.keep_order(_encoded(request_of(comparison.order)))
-            )
+            said = _encoded(request_of(comparison.order))
+            return Checked(comparison=comparison, file=self._spool.keep_order(instance_id, said))
         return Checked(comparison=comparison, objection=self._objection(instance_id, comparison))
 
     def _wait(self, instance_id: int) -> None:
