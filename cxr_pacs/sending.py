@@ -38,6 +38,19 @@ class DeliverySettings(Table):
     give_up_after: Seconds = 7 * 86400.0
 
 
+class PaceSettings(Table):
+    """``destination.pace``: objects at once from each worker, and what differs from ``[delivery]``."""
+
+    at_once: Annotated[int, Field(ge=1, le=32)] = 2
+    first_retry: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    longest_retry: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    give_up_after: Seconds | None = None
+
+    def of(self, delivery: DeliverySettings) -> DeliverySettings:
+        """Give the pace of retries where `delivery` is that of the others."""
+        return delivery.model_copy(update=self.model_dump(exclude={"at_once"}, exclude_none=True))
+
+
 class NotifySettings(Table):
     """``destination.notify``: who is told by Instance Availability Notification."""
 
@@ -55,6 +68,7 @@ class DicomDestination(Table):
     port: Port
     commitment: bool = False
     notify: NotifySettings | None = None
+    pace: PaceSettings = PaceSettings()
 
     @property
     def where(self) -> str:
@@ -82,6 +96,7 @@ class WebDestination(Table):
     name: Name
     url: Annotated[str, AfterValidator(_url)]
     credentials: Annotated[Path, Field(strict=False)] | None = None
+    pace: PaceSettings = PaceSettings()
 
     @property
     def where(self) -> str:
@@ -97,6 +112,7 @@ class FolderDestination(Table):
     pictures: bool = False
     tables: bool = False
     identity_in_names: bool = False
+    pace: PaceSettings = PaceSettings()
 
     @property
     def where(self) -> str:
@@ -109,11 +125,15 @@ DESTINATION_KINDS: Mapping[str, type[Table]] = MappingProxyType(
 )
 
 
+# Of every kind.
+_COMMON = {"name", "pace"}
+
+
 def _kind(given: Any) -> str | None:
     """Tell the kind of a destination by its keys; None where they are of several."""
     keys = given.keys() if isinstance(given, dict) else type(given).model_fields.keys()
     kinds = [
-        kind for kind, model in DESTINATION_KINDS.items() if (model.model_fields.keys() - {"name"}) & keys
+        kind for kind, model in DESTINATION_KINDS.items() if (model.model_fields.keys() - _COMMON) & keys
     ]
     return None if len(kinds) > 1 else next(iter(kinds), "C-STORE")
 

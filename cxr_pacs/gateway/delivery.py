@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import operator
 import random
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +18,12 @@ from cxr_pacs.gateway import owed
 from cxr_pacs.gateway.destinations import Destination, destinations
 from cxr_pacs.gateway.rerun import lock_study
 from cxr_pacs.gateway.site import Site
+from cxr_pacs.sending import PaceSettings
 from cxr_pacs.settings import DeliverySettings, Settings
 
-__all__ = ["DELIVERIES_AT_ONCE", "Attempt", "Courier", "Deliveries", "backoff"]
+__all__ = ["Attempt", "Courier", "Deliveries", "backoff"]
 
 logger = logging.getLogger(__name__)
-
-# To each destination.
-DELIVERIES_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,8 @@ class Deliveries:
 
     def __init__(self, site: Site, on_end: Callable[[sa.Connection, owed.Owed, str], None]) -> None:
         self._pace = site.settings.delivery
+        self._paces = {one.name: one.pace for one in site.settings.destination}
+        self._doors = {name: threading.BoundedSemaphore(pace.at_once) for name, pace in self._paces.items()}
         self._courier = Courier(site.settings)
         self._ledger = site.ledger
         self._spool = site.spool
@@ -93,6 +95,11 @@ class Deliveries:
         self._on_end = on_end
         # Where something may wait out a back-off: after a start nobody knows.
         self._missed = {destination.name for destination in site.settings.destination}
+
+    @property
+    def at_once(self) -> int:
+        """How many are sent at once to that destination that takes most."""
+        return max((pace.at_once for pace in self._paces.values()), default=PaceSettings().at_once)
 
     def start(self) -> None:
         """Begin to park what waits for destinations that the settings have no longer."""
@@ -120,21 +127,22 @@ class Deliveries:
         if first != row_id:
             return "in line"  # it has another workflow when its turn has come
         try:
-            outcome = send(row.destination, self._spool.path(row.file))
+            with self._doors.get(row.destination, nullcontext()):
+                outcome = send(row.destination, self._spool.path(row.file))
             state, reason = outcome.state, outcome.reason
             answered = state != "waiting"
         except Exception as error:  # noqa: BLE001  top of a thread: whatever it was, the object is not lost
             reason = kind_and_place(error)
             state, answered = "waiting", False
-        now, attempts = self._clock(), row.attempts + 1
-        if state == "waiting" and now - row.created_at > self._pace.give_up_after:
+        now, attempts, pace = self._clock(), row.attempts + 1, self._pace_of(row.destination)
+        if state == "waiting" and now - row.created_at > pace.give_up_after:
             state, reason = "parked", f"given up after {attempts} attempts; the last: {reason}"
         log = logger.info if state == "delivered" else logger.warning
         said = f"{state}: {reason}" if reason else state
         log("%s %d to %s, attempt %d: %s", work, row_id, row.destination, attempts, said)
         with self._ledger.begin() as connection:
             if state == "waiting":
-                delay = backoff(self._pace, attempts)
+                delay = backoff(pace, attempts)
                 owed.postpone(
                     connection, work, row_id, attempts=attempts, next_at=now + delay, reason=str(reason)
                 )
@@ -164,12 +172,16 @@ class Deliveries:
         now = self._clock()
         self._missed.discard(destination)
         with self._ledger.begin() as connection:
-            asleep = owed.sleeping(connection, destination, now, DELIVERIES_AT_ONCE)
+            some = self._paces.get(destination, PaceSettings()).at_once
+            asleep = owed.sleeping(connection, destination, now, some)
             for work, row_id in asleep:
                 owed.wake(connection, work, row_id, now)
         for work, row_id in asleep:
             self._missed.add(destination)
             self._queue.hasten(work, row_id, 0.0)
+
+    def _pace_of(self, destination: str) -> DeliverySettings:
+        return self._paces.get(destination, PaceSettings()).of(self._pace)
 
 
 def backoff(settings: DeliverySettings, attempts: int) -> float:

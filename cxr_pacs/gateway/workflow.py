@@ -30,7 +30,7 @@ from cxr_pacs.errors import EvidenceError, WorklistSilent
 from cxr_pacs.gateway import commitment_ledger, failures, messages, owed
 from cxr_pacs.gateway.commitment import CommitmentUser
 from cxr_pacs.gateway.commitment_provider import CommitmentProvider
-from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE, Deliveries, backoff
+from cxr_pacs.gateway.delivery import Deliveries, backoff
 from cxr_pacs.gateway.documents import KINDS, Writer
 from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.ledger import InstanceRow, MadeObject
@@ -147,7 +147,7 @@ class StudyWorkflows:
         # Partitioned by destination, or by the modality: one that is down takes no slot from another.
         DBOS.register_queue(
             "deliver",
-            partition_worker_concurrency=DELIVERIES_AT_ONCE,
+            partition_worker_concurrency=self._deliveries.at_once,
             polling_interval_sec=DELIVERY_POLL_SECONDS,
         )
         for name in commitment_ledger.WORKFLOWS:

@@ -375,7 +375,14 @@ def test_storage_commitment_is_negotiated_as_stated(make_settings, bundle, recor
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(0x0000, "delivered"), (0xB007, "delivered, with"), (0xA7FF, "tried again"), (0xC123, "parked")],
+    [
+        (0x0000, "delivered"),
+        (0xB007, "delivered, with"),
+        (0xA7FF, "tried again"),
+        (0x0110, "tried again"),
+        (0x0213, "tried again"),
+        (0xC123, "parked"),
+    ],
 )
 def test_an_answer_is_acted_on_as_stated(make_settings, bundle, tmp_path, status, expected):
     with StubbornArchive(tmp_path / "archive", ae_title="STUBBORN", status=status) as archive:

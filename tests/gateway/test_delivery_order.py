@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from peers import Archive, StubbornArchive, eventually, free_port, send
@@ -13,6 +15,7 @@ from test_journey import DEADLINE, table
 from cxr_pacs.gateway import owed
 from cxr_pacs.gateway.ledger import open_ledger
 from cxr_pacs.gateway.queue import Queue
+from cxr_pacs.settings import Settings
 
 HOURS = {"first_retry": 3600.0, "longest_retry": 3600.0}
 
@@ -142,3 +145,37 @@ def test_refusals_do_not_leave_the_others_to_their_back_off(tmp_path, make_setti
         # Both that are woken, and what comes behind them.
         with Moody(tmp_path / "moody", *[0xC000] * 4, port=port):
             eventually(lambda: Counter(states(settings)) == {"parked": 4, "delivered": 4}, timeout=DEADLINE)
+
+
+def test_a_destination_has_a_pace_of_its_own(tmp_path, make_settings, serving):
+    busy = threading.Barrier(2)
+
+    class Slow(Archive):
+        """Notices whether two objects come at once."""
+
+        at_once = False
+
+        def store(self, event):
+            with suppress(threading.BrokenBarrierError):
+                busy.wait(0.5)
+                self.at_once = True
+            busy.reset()
+            return super().store(event)
+
+    with Slow(tmp_path / "slow") as slow, StubbornArchive(tmp_path / "full", status=0xA700) as full:
+        paces = ({"at_once": 1}, {"at_once": 3, "first_retry": 900.0, "longest_retry": 900.0})
+        settings = make_settings(slow, full).model_dump()
+        for one, pace in zip(settings["destination"], paces, strict=True):
+            one["pace"] = pace
+        settings = Settings.model_validate(settings)
+        with serving(settings) as gateway:
+            for seed in range(3):
+                send([make_radiograph(picture=synthetic_chest(150, 130, seed))], gateway.port)
+            eventually(lambda: Counter(states(settings)) == {"delivered": 6, "waiting": 6}, timeout=DEADLINE)
+            assert not slow.at_once
+            eventually(
+                lambda: Counter(row["attempts"] for row in table(settings, "delivery")) == {1: 9, 0: 3},
+                timeout=DEADLINE,
+            )
+            soon = time.time() + 600
+            assert all(r["next_at"] > soon for r in table(settings, "delivery") if r["reason"])

@@ -12,7 +12,6 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 
 from cxr_pacs.dimse import Service, associations, query, retrieve, storage, worklist
 from cxr_pacs.gateway import intake
-from cxr_pacs.gateway.delivery import DELIVERIES_AT_ONCE
 from cxr_pacs.gateway.service import (
     ASSOCIATION_GRACE,
     commitment_service,
@@ -26,6 +25,7 @@ from cxr_pacs.gateway.statement.markdown import named, table
 from cxr_pacs.gateway.statement.web import web_and_folders
 from cxr_pacs.radiograph import SelectionPolicy, decodable_transfer_syntaxes
 from cxr_pacs.radiograph.deflated import MAXIMUM_INFLATED
+from cxr_pacs.sending import PaceSettings
 from cxr_pacs.settings import DicomDestination, Settings
 
 __all__ = ["networking", "services_overview"]
@@ -160,7 +160,7 @@ def _policies(settings: Settings) -> str:
             f"as SCP of storage on associations for C-GET; {commitment.role_selection(settings)}",
         ),
         ("Associations accepted at once", settings.dicom.max_associations),
-        ("Associations initiated at once, to each destination", DELIVERIES_AT_ONCE),
+        ("Associations initiated at once, by each process, to each destination", _at_once(settings)),
         ("Time-out of association messages (ACSE), s", f"{associations.ACSE_SECONDS:g}"),
         ("Time-out of DIMSE messages, s", f"{associations.DIMSE_SECONDS:g}"),
         ("Time-out of an idle network, s", f"{associations.NETWORK_SECONDS:g}"),
@@ -280,6 +280,12 @@ def _retrieval(settings: Settings) -> tuple[str, ...]:
             f"without progress is given up after {fetch.patience:g} s."
         ),
     )
+
+
+def _at_once(settings: Settings) -> str:
+    usual = PaceSettings().at_once
+    others = [(d.name, d.pace.at_once) for d in settings.destination if d.pace.at_once != usual]
+    return "; ".join((str(usual), *(f"{name}: {count}" for name, count in others)))
 
 
 def _proposed(contexts: Iterable[PresentationContext]) -> str:
