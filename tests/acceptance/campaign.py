@@ -205,6 +205,11 @@ class Books:
         """What is still to be done, or did not end well."""
         return [str(row) for query in self._unfinished for row in self._rows(query)]
 
+    def analysing(self) -> list[int]:
+        """On PostgreSQL: how many analyses each process that has any is at."""
+        query = "SELECT count(*) FROM dbos.workflow_status WHERE status = 'PENDING' AND name = 'analyse'"
+        return [int(count) for (count,) in self._rows(f"{query} GROUP BY executor_id")]
+
     def most_trials(self) -> int:
         """How often that analysis was begun which began most often and has not ended."""
         ((begun,),) = self._rows("SELECT coalesce(max(begun), 0) FROM trial")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -174,6 +175,8 @@ def test_a_result_that_finds_no_room_is_made_later(disk, archive, serve):
         # The work fails against the wall, or not: it has its time for both.
         eventually(lambda: "PENDING" not in _workflows(gateway) or disk.free < 16 * _PAGE, timeout=30)
     assert films
+    met = re.compile(r"analysis of instance \d+, attempt \d+: (SpoolUnavailable|OperationalError) in ")
+    eventually(lambda: met.search(gateway.log.read_text()), timeout=30)
     disk.leave(_PLENTY)
     _wait_for_all(archive, films, gateway)
     assert gateway.stop() == 0, gateway.log_tail()

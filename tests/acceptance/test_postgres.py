@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import cycle
@@ -22,8 +23,11 @@ from campaign import (
     settings,
 )
 from chance import SEED
-from peers import Gateway, Orthanc, free_port
-from swift_gateway import SECONDS
+from peers import Gateway, Orthanc, eventually, free_port, send
+from studies import new_radiograph
+from swift_gateway import HELD, HOLD, SECONDS
+
+from cxr_pacs.gateway.trials import ANALYSES_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,6 +63,23 @@ def make_process(tmp_path: Path, orthanc: Orthanc, database: str) -> Iterator[Ca
         yield make
 
 
+def die_at_work(victim: Swift, survivor: Swift, port: int, books: Books, hold: Path) -> list[str]:
+    """Kill a worker that has begun something, for good; within a minute the survivor takes that over.
+
+    Returns the studies that kept both at work.
+    """
+    hold.touch()
+    films = [new_radiograph(PatientID=f"{HELD}-{number}") for number in range(2 * ANALYSES_AT_ONCE)]
+    assert send(films, port) == [0] * len(films)
+    eventually(lambda: books.analysing() == [ANALYSES_AT_ONCE] * 2)
+    said = len(survivor.log.read_text(encoding="utf-8"))
+    victim.kill()
+    hold.unlink()
+    taken_over = re.compile(r" is gone: [1-9]\d* workflow\(s\) of it were taken over")
+    eventually(lambda: taken_over.search(survivor.log.read_text(encoding="utf-8"), said), timeout=60)
+    return [str(film.StudyInstanceUID) for film in films]
+
+
 @pytest.mark.timeout(LIMIT)
 @pytest.mark.parametrize("seed", [SEED])
 def test_whoever_dies_each_study_is_reported_once(
@@ -70,7 +91,9 @@ def test_whoever_dies_each_study_is_reported_once(
     database: str,
     seed: int,
 ):
+    hold = tmp_path / "hold"
     monkeypatch.setenv(SECONDS, "0")
+    monkeypatch.setenv(HOLD, str(hold))
     chance = random.Random(seed)  # noqa: S311  the seed is in the test's name
     receiver, *workers = processes = [make_process(role) for role in ("receiver", "worker", "worker")]
     spool = tmp_path / "spool"
@@ -84,12 +107,13 @@ def test_whoever_dies_each_study_is_reported_once(
                 postgres_server.stop()
                 postgres_server.start()
             if fault is faults[-1]:
-                victim.kill()  # and never comes back
                 processes.remove(victim)
+                held = die_at_work(victim, processes[-1], receiver.port, books, hold)
             else:
                 die_and_return(victim, fault)
         modalities.finish()
         await_the_end(books, orthanc, lambda: "\n".join(one.log_tail(15) for one in processes))
     assert [one.stop() for one in processes] == [0, 0], processes[1].log_tail()
-    books.check(modalities.studies)
-    check_archive(orthanc, modalities.studies, spool)
+    studies = [*modalities.studies, *held]
+    books.check(studies)
+    check_archive(orthanc, studies, spool)
