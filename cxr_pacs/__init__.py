@@ -1,3 +1,3 @@
 """Chest-radiograph AI inside the PACS: a radiograph arrives, its findings go back to the same study."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
