@@ -12,7 +12,7 @@ from cxr_pacs.gateway import failures
 from cxr_pacs.gateway.commitment_standing import commitment_story, uncommitted
 from cxr_pacs.gateway.message_standing import availability_story, step_story, untold
 from cxr_pacs.gateway.order_check import order_story
-from cxr_pacs.gateway.owed import owed
+from cxr_pacs.gateway.owed import DELIVER, in_line, owed
 from cxr_pacs.gateway.rerun import superseded_results
 from cxr_pacs.gateway.tables import earlier_reading, instance, removed, rerun, result, study, unmade
 
@@ -93,6 +93,7 @@ def study_history(connection: sa.Connection, uid: str) -> History:
             sa.select(owed).where(owed.c.study_id == row.id).order_by(owed.c.work, owed.c.id)
         ).all()
     )
+    behind = in_line(connection, row.id)
     reruns = _rows(connection, sa.select(rerun).where(rerun.c.study_id == row.id))
     earlier = _rows(
         connection,
@@ -120,7 +121,7 @@ def study_history(connection: sa.Connection, uid: str) -> History:
             *map(_asked, reruns),
             *(_made(one, past) for one in results),
             *(Event(at=None, sentence=f"Left out: {one.reason}") for one in missing),
-            *map(_sent, deliveries),
+            *(_sent(one, behind) for one in deliveries),
             *(Event(at=at, sentence=said) for at, said in commitment_story(connection, row.id, _KINDS)),
             *(Event(at=at, sentence=said) for at, said in step_story(connection, row.study_instance_uid)),
             *(Event(at=at, sentence=said) for at, said in availability_story(connection, row.id)),
@@ -183,9 +184,11 @@ def _made(row: sa.Row[tuple[object, ...]], past: frozenset[int]) -> Event:
     return Event(at=None, sentence=f"A {_KINDS[row.kind]}{of} was made: {row.sop_instance_uid}{since}.")
 
 
-def _sent(row: sa.Row[tuple[object, ...]]) -> Event:
+def _sent(row: sa.Row[tuple[object, ...]], behind: frozenset[int]) -> Event:
     name = _KINDS[row.kind] if row.kind else f"original {row.sop_instance_uid}"
     what = f"The {name} for {row.destination}"
+    if row.work == DELIVER and row.id in behind:
+        return Event(at=None, sentence=f"{what} has its turn after the one before it.")
     if row.state == "delivered":
         return Event(at=row.finished_at, sentence=f"{what} was taken by it at attempt {row.attempts}.")
     parked = f"parked after {row.attempts} attempt(s): {row.reason}"

@@ -1,9 +1,10 @@
 """What is owed to destinations: our objects (work ``deliver``) and originals sent on (work ``forward``).
 
-Both are rows of the same shape in tables of their own; the work's name is that of its workflow, too. Our
-objects of one study go to one destination in the order in which they were owed: each has its turn when all
-before it are delivered, parked or dismissed, and only then a workflow. Who ends one, or owes one, locks the
-study (`lock_study`). Originals go as they come.
+Both are rows of the same shape in tables of their own; the work's name is that of its workflow, too. The
+documents of one kind of a study stand in line, for each may replace the one before: one has its turn, and
+only then a workflow, when all before it are delivered, parked or dismissed at that destination. Who ends
+one, or owes one, locks the study (`lock_study`). Pictures and originals go as they come: a heatmap for which
+an archive has no room keeps no report back.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = [
     "finish",
     "first_in_line",
     "get",
+    "in_line",
     "owe",
     "owed",
     "parked",
@@ -44,6 +46,8 @@ _TABLES: Final[Mapping[str, sa.Table]] = MappingProxyType({DELIVER: delivery, FO
 WORKS: Final = tuple(_TABLES)
 # The object, by the work.
 _OBJECTS: Final[Mapping[str, sa.Table]] = MappingProxyType({DELIVER: result, FORWARD: instance})
+# Kinds of documents: report, key object selection, report in plain sentences.
+_IN_LINE: Final = frozenset({"SR", "KO", "TX"})
 _COLUMNS = ("id", "destination", "state", "attempts", "created_at", "next_at", "finished_at", "reason")
 
 
@@ -58,6 +62,7 @@ class Owed:
     attempts: int
     created_at: float
     reason: str | None
+    kind: str
     file: str
     study_id: int
     study_instance_uid: str
@@ -122,12 +127,20 @@ def waiting(connection: sa.Connection, work: str) -> tuple[int, ...]:
     return tuple(connection.execute(query).scalars())
 
 
+def in_line(connection: sa.Connection, study_id: int) -> frozenset[int]:
+    """Ids of the deliveries of a study that wait for another one."""
+    query = sa.select(delivery.c.id).join(result, _object(DELIVER)).where(result.c.study_id == study_id)
+    waits = query.where(delivery.c.state == "waiting", _waits_for_another())
+    return frozenset(connection.execute(waits).scalars())
+
+
 def first_in_line(connection: sa.Connection, row: Owed) -> int | None:
-    """Id of the row that has its turn in the line of `row`; None where nothing waits any more."""
+    """Id of the row that has its turn in the line of `row`; None where nothing of it waits any more."""
     table = _TABLES[row.work]
     waits = sa.select(table.c.id).where(table.c.destination == row.destination, table.c.state == "waiting")
-    if row.work == DELIVER:
-        line = waits.join(result, _object(DELIVER)).where(result.c.study_id == row.study_id)
+    if row.kind in _IN_LINE:
+        same = (result.c.study_id == row.study_id) & (result.c.kind == row.kind)
+        line = waits.join(result, _object(DELIVER)).where(same)
     else:
         line = waits.where(table.c.id == row.id)
     return connection.execute(line.order_by(table.c.id).limit(1)).scalar()
@@ -135,8 +148,9 @@ def first_in_line(connection: sa.Connection, row: Owed) -> int | None:
 
 def _waits_for_another() -> sa.ColumnElement[bool]:
     earlier, of_it = delivery.alias(), result.alias()
-    return sa.exists().where(
+    return result.c.kind.in_(_IN_LINE) & sa.exists().where(
         of_it.c.study_id == result.c.study_id,
+        of_it.c.kind == result.c.kind,
         earlier.c.result_id == of_it.c.id,
         earlier.c.destination == delivery.c.destination,
         earlier.c.state == "waiting",
@@ -218,6 +232,7 @@ def _row(row: Any) -> Owed:
         destination=row.destination,
         state=row.state,
         attempts=row.attempts,
+        kind=row.kind,
         created_at=row.created_at,
         reason=row.reason,
         file=row.file,

@@ -1,11 +1,11 @@
-"""Objects of one study reach a destination in the order in which they were owed, whatever fails between."""
+"""Reports of one study reach a destination in the order in which they were owed, whatever fails between."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 from peers import Archive, StubbornArchive, eventually, free_port, send
@@ -13,8 +13,8 @@ from radiographs import make_radiograph, synthetic_chest
 from test_journey import DEADLINE, table
 
 from cxr_pacs.gateway import owed
+from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import open_ledger
-from cxr_pacs.gateway.queue import Queue
 from cxr_pacs.settings import Settings
 
 HOURS = {"first_retry": 3600.0, "longest_retry": 3600.0}
@@ -46,87 +46,113 @@ def films(count):
     return made
 
 
-def owed_in_order(settings):
-    results = {row["id"]: row["sop_instance_uid"] for row in table(settings, "result")}
-    return [results[row["result_id"]] for row in table(settings, "delivery")]
-
-
 def states(settings):
     return [row["state"] for row in table(settings, "delivery")]
 
 
-def test_a_report_waits_for_its_heatmap(tmp_path, make_settings, serving):
-    with Moody(tmp_path / "moody", 0xA700, 0xA700) as archive:
+class NoRoom(StubbornArchive):
+    """Has no room for the first objects of `modality`, and answers them with `status`."""
+
+    def __init__(self, folder, modality, status, times):
+        super().__init__(folder, status=0)
+        self.modality, self.refusal, self.times = modality, status, times
+
+    def store(self, event):
+        refused = self.times > 0 and event.dataset.Modality == self.modality
+        self.times -= refused
+        self.status = self.refusal if refused else 0
+        return super().store(event)
+
+
+@pytest.fixture
+def successors(make_settings, serving):
+    """Two reports of one study, one after the other, to a peer; entered, the gateway runs."""
+
+    @contextmanager
+    def of(archive, **delivery):
+        settings = make_settings(archive, **delivery)
+        with serving(settings) as gateway:
+            for number, one in enumerate(films(2), 1):
+                assert send([one], gateway.port) == [0]
+                eventually(lambda n=number: len(states(settings)) == 2 * n, timeout=DEADLINE)
+            yield settings
+
+    return of
+
+
+def reports(settings):
+    return [row["sop_instance_uid"] for row in table(settings, "result") if row["kind"] == "SR"]
+
+
+def test_a_report_waits_for_no_heatmap(tmp_path, make_settings, serving):
+    with NoRoom(tmp_path / "full", "OT", 0xA700, times=1000) as archive:
         settings = make_settings(archive)
         with serving(settings) as gateway:
             assert send(films(1), gateway.port) == [0]
+            archive.wait_for(lambda held: [one.modality for one in held] == ["SR"], timeout=DEADLINE)
+            archive.times = 0
             eventually(lambda: states(settings) == ["delivered"] * 2, timeout=DEADLINE)
-        heatmap, report = owed_in_order(settings)
-        assert archive.tried == [heatmap] * 3 + [report]
 
 
-def test_what_is_refused_lets_the_next_go(tmp_path, make_settings, serving):
-    with Moody(tmp_path / "moody", 0xA900) as archive:
-        settings = make_settings(archive)
-        with serving(settings) as gateway:
-            assert send(films(1), gateway.port) == [0]
-            eventually(lambda: states(settings) == ["parked", "delivered"], timeout=DEADLINE)
-        assert archive.tried == owed_in_order(settings)
-
-
-def test_a_report_comes_after_the_one_that_it_replaces(tmp_path, make_settings, serving):
+def test_a_report_comes_after_the_one_that_it_replaces(tmp_path, successors):
     late = Archive(tmp_path / "late", port=free_port())
-    settings = make_settings(late)
-    first, second = films(2)
-    with serving(settings) as gateway:
-        for number, one in enumerate((first, second), 1):
-            assert send([one], gateway.port) == [0]
-            eventually(lambda n=number: len(states(settings)) == 2 * n, timeout=DEADLINE)
-        with late:
-            eventually(lambda: states(settings) == ["delivered"] * 4, timeout=DEADLINE)
-        assert late.receptions == owed_in_order(settings)
+    with successors(late) as settings, late:
+        eventually(lambda: states(settings) == ["delivered"] * 4, timeout=DEADLINE)
+    first, second = reports(settings)
+    assert [uid for uid in late.receptions if uid in {first, second}] == [first, second]
 
 
-def test_what_is_sent_again_on_request_comes_before_what_waits_behind_it(tmp_path, make_settings, serving):
-    with Moody(tmp_path / "moody", 0xA900, *[0xA700] * 1000) as archive:
-        settings = make_settings(archive)
-        with serving(settings) as gateway:
-            assert send(films(1), gateway.port) == [0]
-            eventually(
-                lambda: [row["attempts"] for row in table(settings, "delivery")] >= [1, 1], timeout=DEADLINE
-            )
-            heatmap, report = owed_in_order(settings)
-            ledger = open_ledger(settings.database_url)
-            queue = Queue(ledger.engine)
-            with ledger.begin() as connection:
-                assert owed.unpark(connection, owed.DELIVER, 1, time.time())
-                queue.enqueue(connection, owed.DELIVER, 1, 2, partition="pacs0")
-            queue.close()
-            ledger.engine.dispose()
-            eventually(lambda: table(settings, "delivery")[0]["attempts"] >= 1, timeout=DEADLINE)
-            archive._statuses.clear()
-            eventually(lambda: states(settings) == ["delivered"] * 2, timeout=DEADLINE)
-        assert archive.receptions == [heatmap, report]
+def test_who_waits_says_so(tmp_path, successors):
+    with successors(Archive(tmp_path / "down", port=free_port()), **HOURS) as settings:
+        ledger = open_ledger(settings.database_url)
+        with ledger.begin() as connection:
+            said = [event.sentence for event in study_history(connection, reports(settings)[0]).events]
+        ledger.engine.dispose()
+    assert said.count("The report for pacs0 has its turn after the one before it.") == 1
 
 
-def test_who_is_next_is_taken_up_where_nobody_told_it(tmp_path, make_settings, serving, monkeypatch):
+def test_a_report_that_is_refused_lets_the_next_go(tmp_path, successors):
+    with NoRoom(tmp_path / "no", "SR", 0xA900, times=1) as archive, successors(archive) as settings:
+        eventually(lambda: Counter(states(settings)) == {"parked": 1, "delivered": 3}, timeout=DEADLINE)
+        first, second = reports(settings)
+        assert second in archive.receptions
+        assert first not in archive.receptions
+
+
+def test_what_is_sent_again_on_request_comes_before_what_waits_behind_it(tmp_path, successors):
+    with successors(Archive(tmp_path / "down", port=free_port()), **HOURS) as settings:
+        first = next(row["id"] for row in table(settings, "result") if row["kind"] == "SR")
+        row_id = next(row["id"] for row in table(settings, "delivery") if row["result_id"] == first)
+        ledger = open_ledger(settings.database_url)
+        with ledger.begin() as connection:
+            row = owed.get(connection, owed.DELIVER, row_id)
+            assert owed.first_in_line(connection, row) == row_id
+            owed.finish(connection, owed.DELIVER, row_id, state="parked", now=time.time(), reason="a test")
+            assert owed.first_in_line(connection, row) not in {None, row_id}
+            assert owed.unpark(connection, owed.DELIVER, row_id, time.time())
+            assert owed.first_in_line(connection, row) == row_id
+        ledger.engine.dispose()
+
+
+def test_who_is_next_is_taken_up_where_nobody_told_it(tmp_path, successors, monkeypatch):
     """As where the process dies, or the database, between the end of one and the turn of the next."""
     monkeypatch.setattr("cxr_pacs.gateway.sweep.SWEEP_SECONDS", 0.2)
     real, told = owed.first_in_line, []
 
     def silent_once(connection, row):
-        if owed.get(connection, row.work, row.id).state == "delivered" and not told:
+        following = real(connection, row)
+        ended = owed.get(connection, row.work, row.id).state == "delivered"
+        if ended and following is not None and not told:
             told.append(row.id)
             return None
-        return real(connection, row)
+        return following
 
-    monkeypatch.setattr(owed, "first_in_line", silent_once)
-    with Archive(tmp_path / "up") as archive:
-        settings = make_settings(archive)
-        with serving(settings) as gateway:
-            assert send(films(1), gateway.port) == [0]
-            eventually(lambda: states(settings) == ["delivered"] * 2, timeout=DEADLINE)
-    assert told == [1]
+    late = Archive(tmp_path / "late", port=free_port())
+    with successors(late) as settings:
+        monkeypatch.setattr(owed, "first_in_line", silent_once)
+        with late:
+            eventually(lambda: states(settings) == ["delivered"] * 4, timeout=DEADLINE)
+    assert len(told) == 1
 
 
 def test_refusals_do_not_leave_the_others_to_their_back_off(tmp_path, make_settings, serving):
@@ -137,12 +163,10 @@ def test_refusals_do_not_leave_the_others_to_their_back_off(tmp_path, make_setti
         for seed in range(studies):
             assert send([make_radiograph(picture=synthetic_chest(150, 130, seed))], gateway.port) == [0]
         eventually(
-            lambda: (
-                Counter(row["attempts"] for row in table(settings, "delivery")) == {1: studies, 0: studies}
-            ),
+            lambda: [row["attempts"] for row in table(settings, "delivery")] == [1] * (2 * studies),
             timeout=DEADLINE,
         )
-        # Both that are woken, and what comes behind them.
+        # Both that are woken, and those that these wake.
         with Moody(tmp_path / "moody", *[0xC000] * 4, port=port):
             eventually(lambda: Counter(states(settings)) == {"parked": 4, "delivered": 4}, timeout=DEADLINE)
 
@@ -174,7 +198,7 @@ def test_a_destination_has_a_pace_of_its_own(tmp_path, make_settings, serving):
             eventually(lambda: Counter(states(settings)) == {"delivered": 6, "waiting": 6}, timeout=DEADLINE)
             assert not slow.at_once
             eventually(
-                lambda: Counter(row["attempts"] for row in table(settings, "delivery")) == {1: 9, 0: 3},
+                lambda: [row["attempts"] for row in table(settings, "delivery")] == [1] * 12,
                 timeout=DEADLINE,
             )
             soon = time.time() + 600
