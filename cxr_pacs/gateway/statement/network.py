@@ -235,8 +235,8 @@ def _initiation(settings: Settings, objects: Sequence[FileDataset]) -> tuple[str
             f"Behaviour by status. A repetition waits {delivery.first_retry:g} s, then twice as long each "
             f"time, {delivery.longest_retry:g} s at most, and up to a tenth longer at random; after "
             f"{delivery.give_up_after:g} s the object is parked. A report goes to a destination after "
-            "those of its study that were made before it: one that is tried again holds back what follows, one "
-            "that is parked does not."
+            "those of its study that were made before it: one that is tried again holds back what follows, "
+            "one that is parked does not."
         ),
         table(("Status of C-STORE", "The object is"), behaviour),
         *_forwarding(settings),
