@@ -70,6 +70,7 @@ def test_nothing_is_wider_than_the_terminal(folder: Path, tmp_path: Path, column
     status, lines = record([*COMMAND, "analyse", str(folder), "--out", str(tmp_path / "out")], columns)
     assert status == 1
     kept = Path(os.environ.get("CXR_RECORDINGS", tmp_path)) / f"analyse-{columns}.txt"
+    kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert [line for line in lines if cell_len(line) > columns] == []
     bars = [line for line in lines if line.lstrip().startswith("reading")]
