@@ -175,7 +175,8 @@ def test_a_result_that_finds_no_room_is_made_later(disk, archive, serve):
         # The work fails against the wall, or not: it has its time for both.
         eventually(lambda: "PENDING" not in _workflows(gateway) or disk.free < 16 * _PAGE, timeout=30)
     assert films
-    met = re.compile(r"analysis of instance \d+, attempt \d+: (SpoolUnavailable|OperationalError) in ")
+    full = "(the spool did not take a file: No space left|OperationalError in )"
+    met = re.compile(rf"analysis of instance \d+, attempt \d+: {full}")
     eventually(lambda: met.search(gateway.log.read_text()), timeout=30)
     disk.leave(_PLENTY)
     _wait_for_all(archive, films, gateway)
