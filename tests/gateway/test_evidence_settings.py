@@ -16,6 +16,7 @@ from cxr_pacs.evidence import check
 from cxr_pacs.gateway.reading import Reader
 from cxr_pacs.gateway.service import Gateway
 from cxr_pacs.inference import ClassScore, Findings
+from cxr_pacs.inference.lateral import located
 from cxr_pacs.settings import Settings, parse_settings
 
 WISHES = """
@@ -48,7 +49,7 @@ class LeftLungOnly(BrightEngine):
         for start in (0.05, 0.55):
             lungs[rows // 5 : -rows // 5, int(start * columns) : int((start + 0.4) * columns)] = True
         maps = tuple(dataclasses.replace(one, cells=cells) for one in analysis.saliency)
-        return dataclasses.replace(analysis, findings=found, saliency=maps, lungs=lungs)
+        return dataclasses.replace(analysis, findings=located(found, maps, lungs), saliency=maps, lungs=lungs)
 
 
 def test_the_side_survives_the_ledger(archive, make_settings):
