@@ -35,13 +35,8 @@ from cxr_pacs.gateway.documents import KINDS, Writer
 from cxr_pacs.gateway.forwarding import Forwarding
 from cxr_pacs.gateway.ledger import InstanceRow, MadeObject
 from cxr_pacs.gateway.made import first_made, record_made
-from cxr_pacs.gateway.order_check import (
-    Checked,
-    OrderChecks,
-    hold_images_of_study,
-    order_files,
-    record_check,
-)
+from cxr_pacs.gateway.order_check import Checked, OrderChecks, order_files, record_check
+from cxr_pacs.gateway.order_check.wrong_entry import hold_images_of_study
 from cxr_pacs.gateway.probing import Probes
 from cxr_pacs.gateway.queue import APPLICATION, APPLICATION_VERSION, FATAL_DISPATCHES
 from cxr_pacs.gateway.reading import OpenedFile, Reader
@@ -150,13 +145,9 @@ class StudyWorkflows:
             partition_worker_concurrency=self._deliveries.at_once,
             polling_interval_sec=DELIVERY_POLL_SECONDS,
         )
-        for name in commitment_ledger.WORKFLOWS:
-            DBOS.register_queue(
-                name, partition_worker_concurrency=COMMITMENTS_AT_ONCE, polling_interval_sec=POLL_SECONDS
-            )
-        DBOS.register_queue(
-            messages.TELL, partition_worker_concurrency=TOLD_AT_ONCE, polling_interval_sec=POLL_SECONDS
-        )
+        others = dict.fromkeys(commitment_ledger.WORKFLOWS, COMMITMENTS_AT_ONCE)
+        for name, at_once in (*others.items(), (messages.TELL, TOLD_AT_ONCE)):
+            DBOS.register_queue(name, partition_worker_concurrency=at_once, polling_interval_sec=POLL_SECONDS)
         self._sweep.start()
         resettle_reports(self._ledger, self._queue, self._settings, self._clock())
         self._deliveries.start()

@@ -99,7 +99,7 @@ def test_storescu_delivers_the_bytes_that_it_sent(file):
         (RefusedInstance("no", status=0xA900), DeliveryRefused, "A900"),
         (RefusedInstance("no"), DeliveryRefused, "C000"),
         (SpoolUnavailable("full"), DestinationUnavailable, "A700"),
-        (KeyError("unforeseen"), DeliveryRefused, "0110"),
+        (KeyError("unforeseen"), DestinationUnavailable, "0110"),
     ],
 )
 def test_an_error_of_the_receiver_is_its_status_and_the_association_goes_on(file, error, raised, status):

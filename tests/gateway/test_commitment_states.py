@@ -40,6 +40,7 @@ def _delivered(uid, file):
         attempts=1,
         created_at=0.0,
         reason=None,
+        kind="SR",
         file=file,
         study_id=1,
         study_instance_uid="1.2",

@@ -26,8 +26,9 @@ from cxr_pacs.dimse import Listener, LocalEntity, Peer, create_step, set_step
 from cxr_pacs.dimse.associations import associate
 from cxr_pacs.gateway.history import study_history
 from cxr_pacs.gateway.ledger import Arrival, open_ledger
-from cxr_pacs.gateway.order_check import hold_images_of_step, hold_images_of_study
+from cxr_pacs.gateway.order_check import hold_images_of_step
 from cxr_pacs.gateway.order_check.record import record_release
+from cxr_pacs.gateway.order_check.wrong_entry import hold_images_of_study
 from cxr_pacs.gateway.performed_steps import step_service
 from cxr_pacs.gateway.study import until_due
 from cxr_pacs.gateway.tables import instance

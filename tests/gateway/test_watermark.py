@@ -116,5 +116,5 @@ def test_a_gateway_above_its_mark_answers_a700_and_writes_nothing(make_settings,
     with serving(settings) as gateway:
         assert send([make_radiograph()] * 2, gateway.port) == [0xA700] * 2
     assert (settings.spool.path / MARK).is_file()
-    assert not list((settings.spool.path / "originals").iterdir())
+    assert not list((settings.spool.path / "originals").glob("*/*"))
     assert not list((settings.spool.path / "incoming").glob("*/*"))

@@ -119,7 +119,11 @@ DIFFERENCES = (
         "names by their case",
         "Wlmscpfs",
         "C.2.2.2.1: an SCP may match names without regard to case; we do, wlmscpfs does not",
-        lambda a: a.vr == "PN" and not any(fnmatchcase(have, a.wanted) for have in a.have),
+        lambda a: (
+            a.vr == "PN"
+            and not any(fnmatchcase(have, a.wanted) for have in a.have)
+            and any(_is_like(have, a.wanted) for have in a.have)
+        ),
         {"PatientName": "Doe^John"},
         {"PatientName": "doe^john"},
     ),

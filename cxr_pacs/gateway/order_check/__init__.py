@@ -15,13 +15,12 @@ from __future__ import annotations
 from cxr_pacs.gateway.order_check.checks import Checked, OrderChecks
 from cxr_pacs.gateway.order_check.record import order_files, order_story, record_check
 from cxr_pacs.gateway.order_check.release import releasable, release
-from cxr_pacs.gateway.order_check.wrong_entry import hold_images_of_step, hold_images_of_study
+from cxr_pacs.gateway.order_check.wrong_entry import hold_images_of_step
 
 __all__ = [
     "Checked",
     "OrderChecks",
     "hold_images_of_step",
-    "hold_images_of_study",
     "order_files",
     "order_story",
     "record_check",
