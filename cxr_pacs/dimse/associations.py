@@ -13,6 +13,7 @@ from typing import Any
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.fsm import TRANSITION_TABLE
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation, SOPClassExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 
@@ -47,6 +48,10 @@ PresentationContext.context_id = property(  # type: ignore[assignment,method-ass
     lambda context: context._context_id,  # noqa: SLF001
     _set_any_context_id,
 )
+
+# Where we stop while a peer asks for nothing (Sta2), or was rejected and does not close (Sta13), its
+# connection is closed. PS3.8 9.2.3 has no abort there; pynetdicom would end its thread with an error.
+TRANSITION_TABLE["Evt15", "Sta2"] = TRANSITION_TABLE["Evt15", "Sta13"] = "AA-2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from contextlib import contextmanager
+import threading
+from contextlib import closing, contextmanager
 
 import pytest
-from peers import dcmtk, free_port, storescu
+from peers import dcmtk, eventually, free_port, storescu
 from pydicom import dcmread
 from pydicom.uid import (
     CTImageStorage,
@@ -16,6 +17,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 from pynetdicom import AE, evt
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.sop_class import Verification
 from radiographs import make_radiograph
 
 from cxr_pacs.dimse import (
@@ -40,7 +43,7 @@ SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 
 @contextmanager
-def listening(receive, **entity):
+def listening(receive, grace=5, **entity):
     port = free_port()
     refused = []
     local = LocalEntity(ae_title="CXRPACS", host="127.0.0.1", port=port, **entity)
@@ -50,7 +53,7 @@ def listening(receive, **entity):
     try:
         yield Peer(ae_title="CXRPACS", host="127.0.0.1", port=port), refused
     finally:
-        listener.stop(5)
+        listener.stop(grace)
 
 
 @pytest.fixture
@@ -198,3 +201,27 @@ def test_a_port_in_use_names_its_setting():
         local = LocalEntity(ae_title="CXRPACS", host="127.0.0.1", port=taken.getsockname()[1])
         with pytest.raises(ConfigurationError, match=r"dicom\.port"):
             Listener(local, [verification_scp()], lambda _: None).start()
+
+
+def test_a_peer_that_connects_and_asks_for_nothing_holds_no_stop_up():
+    """A failed thread of the listener fails the test by itself."""
+    with closing(socket.socket()) as peer:
+        peer.settimeout(10)
+        with listening(lambda _: None, grace=0) as (address, _):
+            peer.connect((address.host, address.port))
+            eventually(lambda: any(isinstance(one, DULServiceProvider) for one in threading.enumerate()))
+        assert peer.recv(1) == b""
+
+
+def test_a_listener_that_stops_just_after_it_rejected_ends_in_peace():
+    ae, port = AE(ae_title="STRICT"), free_port()
+    ae.add_supported_context(Verification)
+    ae.require_calling_aet = ["KNOWN"]
+    stops = [(evt.EVT_REJECTED, lambda event: event.assoc.abort(block=False))]
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=stops)
+    try:
+        with pytest.raises(DestinationUnavailable):
+            echo("TEST", Peer(ae_title="STRICT", host="127.0.0.1", port=port))
+        eventually(lambda: not ae.active_associations)
+    finally:
+        server.shutdown()
