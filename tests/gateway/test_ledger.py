@@ -167,10 +167,11 @@ def test_two_receivers_read_one_of_two_contents_under_one_uid(ledger):
 
 
 def test_processes_that_start_together_make_the_tables_once(tmp_path, on_both_databases):
-    url = on_both_databases or f"sqlite:///{tmp_path / 'new.sqlite'}"
-    with ThreadPoolExecutor(4) as starters:
-        for opened in starters.map(open_ledger, [url] * 4):
-            opened.engine.dispose()
+    new_files = [f"sqlite:///{tmp_path / str(n)}.sqlite" for n in range(20)]
+    for url in [on_both_databases] if on_both_databases else new_files:
+        with ThreadPoolExecutor(4) as starters:
+            for opened in starters.map(open_ledger, [url] * 4):
+                opened.engine.dispose()
 
 
 def test_a_transaction_that_fails_leaves_nothing(ledger):
