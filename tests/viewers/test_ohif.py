@@ -108,7 +108,7 @@ def test_opening_a_segmentation_does_not_end_the_viewer(opened, studies):
     listed(page, study.one("Segmentation Storage").SeriesDescription).dblclick()
     screen(page).get_by_text("Loading SEG").wait_for()
     heatmap = study.one("Secondary Capture Image Storage")
-    # A click is lost while the viewer lays out its screen; whoever sees nothing happen clicks again.
+    # A first double click was once without effect, why is unknown; whoever sees nothing happen clicks again.
     eventually(
         lambda: (
             likeness(page, heatmap.pixel_array) > 0.97 or listed(page, heatmap.SeriesDescription).dblclick()
