@@ -144,7 +144,7 @@ def fold_parts(films: Sequence[M], fold: str, seed: int) -> dict[str, tuple[M, .
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise CorpusError(f"fold {fold!r} is none: write 1/5 to 5/5 for the five of five")
     rest, test = folds(films, int(count), seed)[int(number) - 1]
-    train, val = folds(rest, int(count), seed)[0]
+    train, val = folds(rest, 2 * int(count), seed)[0]
     return {"train": train, "val": val, "test": test}
 
 
