@@ -77,7 +77,7 @@ class BrightEngine:
         return Analysis(
             findings=Findings(scores=tuple(scores), model=self.identity),
             saliency=tuple(
-                Saliency(head=s.head, label=s.label, cells=cells, first_centre=0.5, pitch=1 / 8)
+                Saliency(head=s.head, label=s.label, cells=cells, first_centre=(0.5, 0.5), pitch=1 / 8)
                 for s in scores
             ),
         )

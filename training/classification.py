@@ -93,6 +93,8 @@ def at_cells(mask: NDArray[np.float32], architecture: AnyArchitecture) -> NDArra
     stride = architecture.stride
     cells = -(-mask.shape[0] // stride)
     smooth = cv2.blur(mask, (stride, stride), borderType=cv2.BORDER_REPLICATE)
-    centres = np.floor((np.arange(cells) + architecture.first_centre) * stride).astype(np.int64)
-    centres = centres.clip(0, mask.shape[0] - 1)
-    return np.asarray(smooth[np.ix_(centres, centres)], np.float32)
+    rows, columns = (
+        np.floor((np.arange(cells) + first) * stride).astype(np.int64).clip(0, mask.shape[0] - 1)
+        for first in architecture.first_centre
+    )
+    return np.asarray(smooth[np.ix_(rows, columns)], np.float32)

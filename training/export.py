@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from cxr_pacs.inference import load_engine
 from cxr_pacs.inference.bundle import MANIFEST, load_bundle, pack_weights
 from cxr_pacs.inference.efficientnet import EfficientNetLite0
+from cxr_pacs.inference.ensemble import Ensemble
 from cxr_pacs.inference.manifest import (
     Code,
     Head,
@@ -48,8 +49,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cxr_pacs.inference.architecture import AnyArchitecture, LungNetwork
+    from cxr_pacs.inference.architecture import LungNetwork
     from cxr_pacs.inference.bundle import Bundle
+    from cxr_pacs.inference.ensemble import ServedArchitecture
     from training.corpus import Film
     from training.evaluation import ScoreTable
 
@@ -88,8 +90,8 @@ class Release:
     limitations : tuple of str
     procedure : str
         How the weights were made.
-    seed : int
-        Of the fit.
+    seed : int or None
+        Of the fit; None where there were several, whose seeds `procedure` names.
     held_out : str or None
         Which films it was not fitted to, as `training.judged.choose` describes them where it is a fold.
     """
@@ -101,7 +103,7 @@ class Release:
     licence: str
     limitations: tuple[str, ...]
     procedure: str
-    seed: int
+    seed: int | None
     held_out: str | None = None
 
 
@@ -119,7 +121,7 @@ class Fitted:
 
     Attributes
     ----------
-    architecture : Architecture or EfficientNetLite0
+    architecture : Architecture, EfficientNetLite0 or Ensemble
     weights : mapping of str to float ndarray
     size : int
         Side of the input square, pixels.
@@ -129,7 +131,7 @@ class Fitted:
         What finds the lung fields to which films were cropped; None where it was fitted on whole films.
     """
 
-    architecture: AnyArchitecture
+    architecture: ServedArchitecture
     weights: Weights
     size: int
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -213,7 +215,9 @@ def export(
     return load_bundle(out)
 
 
-def _network(architecture: AnyArchitecture) -> Network:
+def _network(architecture: ServedArchitecture) -> Network:
+    if isinstance(architecture, Ensemble):
+        return _network(architecture.of).model_copy(update={"members": architecture.members})
     if isinstance(architecture, EfficientNetLite0):
         return Network(layout="efficientnet-lite0")
     return Network(layout="resnet-v1", stages=architecture.stages, width=architecture.width)

@@ -74,13 +74,13 @@ class Architecture:
         return 2 << len(self.stages)
 
     @property
-    def first_centre(self) -> float:
-        """Centre of feature cell 0 from the edge of the input, in cells.
+    def first_centre(self) -> tuple[float, float]:
+        """Centre of the first feature cell from the top and from the left of the input, in cells.
 
         Every strided layer is padded evenly (stem, pool) or not at all (1x1), so its output 0 lies on its
         input 0: cell i sees the surroundings of pixel ``i * stride``, not of the middle of its stride.
         """
-        return 0.5 / self.stride
+        return 0.5 / self.stride, 0.5 / self.stride
 
     @property
     def channels(self) -> int:
@@ -122,7 +122,7 @@ class Architecture:
 
 
 AnyArchitecture = Architecture | EfficientNetLite0
-"""What a bundle may hold."""
+"""What can be fitted."""
 
 
 def _convolution(name: str, kernel: tuple[int, int, int, int]) -> dict[str, tuple[int, ...]]:

@@ -80,14 +80,15 @@ class EfficientNetLite0:
         return 1 << _STRIDES
 
     @property
-    def first_centre(self) -> float:
-        """Centre of feature cell 0 from the edge of the input, in cells.
+    def first_centre(self) -> tuple[float, float]:
+        """Centre of the first feature cell from the top and from the left of the input, in cells.
 
         Each strided layer is padded more below and to the right, so its output i looks at its input 2i + 1,
         and after five of them cell i sees the surroundings of pixel 32i + 31. So it is where the side of the
         input is a multiple of `stride`, as a manifest demands.
         """
-        return (self.stride - 0.5) / self.stride
+        centre = (self.stride - 0.5) / self.stride
+        return centre, centre
 
     @property
     def channels(self) -> int:

@@ -172,8 +172,9 @@ class Saliency:
     cells : float32 ndarray, shape (h, w)
         Contribution of each feature cell to the logit, negative part cut off, divided by its maximum:
         in [0, 1]; all zero where no cell argues for the class.
-    first_centre : float
-        Centre of cell 0 from the edge of the square, in cells; 0.5 where the cells divide the square evenly.
+    first_centre : (float, float)
+        Centre of the first cell from the top and from the left of the square, in cells; 0.5 where the cells
+        divide the square evenly.
     pitch : float
         From one cell's centre to the next, as a share of the square's side; ``1 / h`` where the cells divide
         the square evenly.
@@ -184,7 +185,7 @@ class Saliency:
     head: str
     label: str
     cells: NDArray[np.float32]
-    first_centre: float
+    first_centre: tuple[float, float]
     pitch: float
     box: Box = WHOLE
 
@@ -203,18 +204,19 @@ class Saliency:
             box. Within the box nothing is hidden: what was blanked for the network may still carry weight.
         """
         laid = np.zeros(shape, np.float32)
-        rows, down = self._shares(self.cells.shape[0], shape[0], (self.box.top, self.box.height))
-        columns, across = self._shares(self.cells.shape[1], shape[1], (self.box.left, self.box.width))
+        rows, down = self._shares(0, shape[0], (self.box.top, self.box.height))
+        columns, across = self._shares(1, shape[1], (self.box.left, self.box.width))
         part = laid[rows, columns]
         np.matmul(down @ self.cells, across.T, out=part)
         np.clip(part, self.cells.min(), self.cells.max(), out=part)  # rounding must not leave the map's range
         return laid
 
-    def _shares(self, count: int, side: int, span: tuple[float, float]) -> tuple[slice, NDArray[np.float32]]:
+    def _shares(self, axis: int, side: int, span: tuple[float, float]) -> tuple[slice, NDArray[np.float32]]:
         """Pixels of one axis that lie in the box, and which share each cell has in each [pixels, count]."""
         start, length = span
+        count = self.cells.shape[axis]
         places = ((np.arange(side) + 0.5) / side - start) / length
         seen = np.flatnonzero((places >= 0) & (places <= 1))
         pixels = slice(int(seen[0]), int(seen[-1]) + 1) if seen.size else slice(0, 0)
-        at = np.clip(places[pixels] / self.pitch - self.first_centre, 0, count - 1)
+        at = np.clip(places[pixels] / self.pitch - self.first_centre[axis], 0, count - 1)
         return pixels, np.clip(1 - np.abs(at[:, None] - np.arange(count)), 0, None).astype(np.float32)

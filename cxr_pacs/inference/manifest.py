@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cxr_pacs.inference.architecture import AnyArchitecture, Architecture, LungNetwork
 from cxr_pacs.inference.efficientnet import EfficientNetLite0
+from cxr_pacs.inference.ensemble import Ensemble, ServedArchitecture
 from cxr_pacs.inference.findings import ClassCode
 
 __all__ = [
@@ -72,11 +73,16 @@ class Head(_Part):
 
 
 class Network(_Part):
-    """The trunk: a residual one of some stages and width, or EfficientNet-Lite0."""
+    """The trunk: a residual one of some stages and width, or EfficientNet-Lite0; or several of them.
+
+    `members` of that layout are asked together, each of the film and of its mirror image; left out, one
+    network reads the film alone.
+    """
 
     layout: Literal["resnet-v1", "efficientnet-lite0"]
     stages: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(max_length=5)] = ()
     width: Annotated[int, Field(ge=1, le=512)] | None = None
+    members: Annotated[int, Field(ge=1, le=16)] | None = None
 
     @model_validator(mode="after")
     def _shape_where_it_varies(self) -> Self:
@@ -86,11 +92,14 @@ class Network(_Part):
             raise ValueError("efficientnet-lite0 has stages and width of its own; leave them out")
         return self
 
-    def architecture(self, heads: tuple[tuple[str, int], ...]) -> AnyArchitecture:
+    def architecture(self, heads: tuple[tuple[str, int], ...]) -> ServedArchitecture:
         """Lay out the network with `heads`, names and counts of classes."""
+        each: AnyArchitecture
         if self.width is None:
-            return EfficientNetLite0(heads=heads)
-        return Architecture(stages=self.stages, width=self.width, heads=heads)
+            each = EfficientNetLite0(heads=heads)
+        else:
+            each = Architecture(stages=self.stages, width=self.width, heads=heads)
+        return each if self.members is None else Ensemble(members=self.members, of=each)
 
 
 class Preprocessing(_Part):
@@ -304,8 +313,11 @@ class Manifest(_Part):
         size, stride = self.preprocessing.size, self.architecture.stride
         if size < stride:
             raise ValueError("preprocessing.identifier: the input is smaller than one feature cell")
-        if self.network.layout == "efficientnet-lite0" and size % stride:
-            raise ValueError("preprocessing.identifier: efficientnet-lite0 needs a side that 32 divides")
+        if size % stride and (self.network.layout == "efficientnet-lite0" or self.network.members):
+            raise ValueError(
+                f"preprocessing.identifier: {stride} must divide the side, as for every ensemble and for "
+                "efficientnet-lite0"
+            )
         return self
 
     @property
@@ -329,6 +341,6 @@ class Manifest(_Part):
         return self.maps is not None and self.maps.locate
 
     @property
-    def architecture(self) -> AnyArchitecture:
+    def architecture(self) -> ServedArchitecture:
         """The network that the weights must fit."""
         return self.network.architecture(tuple((head.name, len(head.labels)) for head in self.heads))

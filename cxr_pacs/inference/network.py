@@ -9,11 +9,14 @@ import numpy as np
 
 from cxr_pacs.inference.architecture import AnyArchitecture, Architecture, Block
 from cxr_pacs.inference.efficientnet import STEM, TOP, EfficientNetLite0, InvertedBottleneck
+from cxr_pacs.inference.ensemble import Ensemble, member
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from cxr_pacs.inference.ensemble import ServedArchitecture
 
 __all__ = ["FEATURES", "build_network", "read_weights", "write_weights"]
 
@@ -26,7 +29,7 @@ _LITE_EPSILON = 1e-3
 
 
 def build_network(
-    architecture: AnyArchitecture,
+    architecture: ServedArchitecture,
     mean: Sequence[float],
     deviation: Sequence[float],
     *,
@@ -37,7 +40,7 @@ def build_network(
 
     Parameters
     ----------
-    architecture : Architecture or EfficientNetLite0
+    architecture : Architecture, EfficientNetLite0 or Ensemble
     mean, deviation : sequence of 3 float
         Subtracted from, then dividing the P-values of each of the three (equal) input channels.
     normalisation : type
@@ -56,16 +59,39 @@ def build_network(
     scale = [1 / d for d in deviation]
     offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
     x = layers.Rescaling(scale, offset, name="scaled")(x)
-    if isinstance(architecture, EfficientNetLite0):
-        x = _lite(x, architecture, normalisation)
+    if isinstance(architecture, Ensemble):
+        members = range(1, architecture.members + 1)
+        both = [_both_ways(x, _network_of(architecture.of, normalisation, member(n))) for n in members]
+        x = keras.ops.concatenate(both, axis=-1)
     else:
-        x = _residual(x, architecture, normalisation)
+        x = _trunk(x, architecture, normalisation)
     features = layers.Activation("linear", dtype="float32", name=FEATURES)(x)
     pooled = layers.GlobalAveragePooling2D(dtype="float32", name="avg_pool")(features)
     outputs = {FEATURES: features}
     for head, classes in architecture.heads:
         outputs[head] = layers.Dense(classes, dtype="float32", name=head)(pooled)
     return keras.Model(pixels, outputs)
+
+
+def _network_of(
+    architecture: AnyArchitecture, normalisation: type[keras.layers.BatchNormalization], name: str
+) -> keras.Model:
+    scaled = keras.Input((None, None, 3))
+    return keras.Model(scaled, _trunk(scaled, architecture, normalisation), name=name)
+
+
+def _both_ways(x: Any, trunk: keras.Model) -> Any:
+    """Mean of the features of films and of those of their mirror images, mirrored back."""
+    mirrored = keras.ops.flip(trunk(keras.ops.flip(x, axis=2)), axis=2)
+    return (trunk(x) + mirrored) / 2
+
+
+def _trunk(
+    x: Any, architecture: AnyArchitecture, normalisation: type[keras.layers.BatchNormalization]
+) -> Any:
+    if isinstance(architecture, EfficientNetLite0):
+        return _lite(x, architecture, normalisation)
+    return _residual(x, architecture, normalisation)
 
 
 def _residual(
@@ -137,14 +163,20 @@ def _bottleneck(x: Any, block: Block, normalisation: type[keras.layers.BatchNorm
 
 def read_weights(network: keras.Model) -> dict[str, NDArray[np.float32]]:
     """Copy every weight out of `network`, under ``layer/weight``, as float32."""
-    return {name: np.asarray(variable, dtype=np.float32) for name, variable in _variables(network).items()}
+    return {name: np.asarray(variable, dtype=np.float32) for name, variable in _variables(network)}
 
 
 def write_weights(network: keras.Model, weights: Mapping[str, NDArray[Any]]) -> None:
     """Set every weight of `network`; KeyError when one is missing, ValueError when a shape differs."""
-    for name, variable in _variables(network).items():
+    for name, variable in _variables(network):
         variable.assign(weights[name].astype(np.float32))
 
 
-def _variables(network: keras.Model) -> dict[str, keras.Variable]:
-    return {f"{layer.name}/{v.name}": v for layer in network.layers for v in layer.weights}
+def _variables(network: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            for name, variable in _variables(layer):
+                yield f"{layer.name}_{name}", variable
+        else:
+            for variable in layer.weights:
+                yield f"{layer.name}/{variable.name}", variable

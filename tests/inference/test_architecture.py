@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from cxr_pacs.inference.architecture import Architecture
 from cxr_pacs.inference.efficientnet import EfficientNetLite0
+from cxr_pacs.inference.ensemble import Ensemble
 from cxr_pacs.inference.network import FEATURES, build_network, read_weights, write_weights
 
 HEADS = (("binary", 2), ("multiclass", 3))
@@ -80,6 +81,12 @@ def test_a_cell_sees_the_surroundings_of_the_place_stated(size):
 
 def test_so_does_one_of_lite0():
     look(LITE0, 288, draws=2)
+
+
+def test_a_cell_of_an_ensemble_sees_both_sides_alike():
+    whole = Ensemble(members=1, of=LITE0)
+    assert whole.first_centre == (LITE0.first_centre[0], 0.5)
+    look(whole, 288, draws=2)
 
 
 def look(architecture, size, draws):

@@ -108,6 +108,7 @@ REFUSALS = [
     ("stages = [1, 1, 1, 1]", "stages = []", "network"),
     ("stages = [1, 1, 1, 1]", "stages = [1, 0]", "network.stages.1"),
     ("width = 2", "width = 0", "network.width"),
+    ("width = 2", "width = 2\nmembers = 0", "network.members"),
     ("squash-area-64", "letterbox-64", "preprocessing.identifier"),
     ("squash-area-64", "squash-area-16", "preprocessing.identifier"),
     ("mean = [0.0, 0.0, 0.0]", "mean = [0.0]", "preprocessing.mean"),

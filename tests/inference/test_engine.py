@@ -52,7 +52,7 @@ def test_the_map_points_at_the_bright_patch(engine, row, column):
     image = patch(row, column)
     saliency = engine.analyse(image).saliency[0]
     cells = saliency.cells
-    assert (saliency.first_centre, saliency.pitch) == (0.5 / 32, 32 / 224)
+    assert (saliency.first_centre, saliency.pitch) == ((0.5 / 32, 0.5 / 32), 32 / 224)
     assert cells.shape == (CELLS, CELLS)
     assert cells.dtype == np.float32
     assert cells.max() == 1

@@ -40,7 +40,7 @@ def lungs(*parts, shape=(300, 300)):
 def side(cells, mask):
     """Of a map of 10 x 10 cells that divide the picture evenly."""
     saliency = Saliency(
-        head="h", label="a", cells=np.asarray(cells, np.float32), first_centre=0.5, pitch=1 / 10
+        head="h", label="a", cells=np.asarray(cells, np.float32), first_centre=(0.5, 0.5), pitch=1 / 10
     )
     (score,) = located(FINDINGS, [saliency], mask).scores
     return score.side
@@ -111,7 +111,7 @@ def test_a_score_without_a_map_stays_as_it_is():
     assert located(FINDINGS, [], BOTH) == FINDINGS
     far = dataclasses.replace(FINDINGS.scores[0], label="b")
     findings = dataclasses.replace(FINDINGS, scores=(*FINDINGS.scores, far))
-    saliency = Saliency(head="h", label="a", cells=spots((5, 7, 1)), first_centre=0.5, pitch=0.1)
+    saliency = Saliency(head="h", label="a", cells=spots((5, 7, 1)), first_centre=(0.5, 0.5), pitch=0.1)
     assert [s.side for s in located(findings, [saliency], BOTH).scores] == ["right", None]
 
 

@@ -64,7 +64,7 @@ class ReadingEngine:
         return Analysis(
             findings=Findings(scores=scores, model=self.identity),
             saliency=tuple(
-                Saliency(head="multiclass", label=label, cells=cells, first_centre=0.5, pitch=1 / side)
+                Saliency(head="multiclass", label=label, cells=cells, first_centre=(0.5, 0.5), pitch=1 / side)
                 for label in LABELS
             ),
         )

@@ -13,7 +13,7 @@ from training.recipe import LITE0, RESNET50
 @pytest.mark.parametrize("cell", [(1, 1), (2, 3), (3, 2)])
 def test_what_lies_around_a_cells_centre_is_that_cells(architecture, cell):
     side, stride = 160, architecture.stride
-    rows, columns = ((place + architecture.first_centre) * stride for place in cell)
+    rows, columns = (np.array(cell) + architecture.first_centre) * stride
     places = np.arange(side) + 0.5
     near = (abs(places[:, None] - rows) <= stride / 2) & (abs(places - columns) <= stride / 2)
     found = at_cells(near.astype(np.float32), architecture)

@@ -167,7 +167,9 @@ def test_a_map_that_lies_in_the_lungs_is_whole_in_them(seed, shape):
     film = FilmMap(case=None, shown=SHOWN)
 
     def measured(weights):
-        saliency = Saliency(head="multiclass", label="normal", cells=weights, first_centre=0.5, pitch=1 / 32)
+        saliency = Saliency(
+            head="multiclass", label="normal", cells=weights, first_centre=(0.5, 0.5), pitch=1 / 32
+        )
         return measure_map(film, saliency, lungs, fields)
 
     inside = measured(np.where(lungs, cells, 0))
@@ -186,7 +188,7 @@ def test_an_even_map_is_even_over_the_part_that_was_seen():
     film = FilmMap(case=None, shown=SHOWN)
     cells = np.ones((3, 3), np.float32)
     even = Saliency(
-        head="multiclass", label="normal", cells=cells, first_centre=0.5, pitch=1 / 3, box=fields.box
+        head="multiclass", label="normal", cells=cells, first_centre=(0.5, 0.5), pitch=1 / 3, box=fields.box
     )
     found = measure_map(film, even, mask, fields_over(fields, mask.shape))
     assert found.lungs == pytest.approx(found.even_seen)

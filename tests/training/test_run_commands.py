@@ -231,6 +231,35 @@ def test_a_cross_validation_goes_into_the_bundle(fitted, corpus, lungs, tmp_path
     )
 
 
+def test_runs_of_several_seeds_become_one_bundle(fitted, packed, corpus, lungs, tmp_path, capsys):
+    other = tmp_path / "other"
+    assert run("fit", "--packed", packed, "--run", other, "--seed", "5") == 0
+    out = tmp_path / "both"
+    arguments = ("export", "--manifest", corpus, "--lungs", lungs, *NAMED, "--out", out, "--run", fitted)
+    assert run(*arguments, other) == 0
+    bundle = load_bundle(out)
+    assert bundle.manifest.network.members == 2
+    seed = json.loads((fitted / "settings.json").read_text())["seed"]
+    assert f"2 networks, of the seeds {seed}, 5, each asked" in bundle.manifest.training.procedure
+    assert bundle.manifest.training.seed is None
+    for number, folder in enumerate((fitted, other), start=1):
+        with np.load(folder / "weights.npz") as written:
+            name = "conv1_conv/kernel"
+            np.testing.assert_allclose(bundle.weights[f"m{number}_{name}"], written[name], atol=1e-2)
+    assert run("evaluate", "--bundle", out, "--manifest", corpus) == 0
+
+
+def test_only_runs_that_differ_in_their_seed_are_asked_together(
+    fitted, packed, corpus, lungs, tmp_path, capsys
+):
+    arguments = ("export", "--manifest", corpus, "--lungs", lungs, *NAMED, "--out", tmp_path / "out")
+    assert "have one seed" in refused(capsys, *arguments, "--run", fitted, fitted)
+    longer = tmp_path / "longer"
+    assert run("fit", "--packed", packed, "--run", longer, "--seed", "5", "--effort", "2") == 0
+    assert "their procedure differs" in refused(capsys, *arguments, "--run", fitted, longer)
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_no_run_is_not_exported(pretrained, corpus, lungs, tmp_path, capsys):
     arguments = ("export", "--manifest", corpus, "--lungs", lungs, *NAMED, "--out", tmp_path / "out")
     assert "is no run" in refused(capsys, *arguments, "--run", tmp_path)

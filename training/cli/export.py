@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cxr_pacs.inference.ensemble import Ensemble
 from training.cli.options import corpus_options
 from training.cli.pack import preprocessing
 from training.corpus import CorpusError, read_corpus
+from training.ensemble import joined
 from training.evaluation import pool, read_table
 from training.run_folder import read_settings, read_weights
 from training.splits import fold_parts, split_by_patient
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cxr_pacs.inference.ensemble import ServedArchitecture
+
 __all__ = ["add"]
 
+_OWN = {"packed", "seed", "versions"}
 _NEEDED = {"stages", "mean", "deviation", "procedure", "seed", "fold", "fold_seed"}
 
 
@@ -24,7 +32,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "export", parents=[corpus_options()], help="make a bundle of a run; a bundle is never written over"
     )
     parser.add_argument(
-        "--run", type=Path, required=True, dest="folder", metavar="DIR", help="of cxr-train fit"
+        "--run",
+        type=Path,
+        nargs="+",
+        required=True,
+        dest="folders",
+        metavar="DIR",
+        help="of cxr-train fit; several, of other seeds, are asked together, each of the film and of its "
+        "mirror image",
     )
     parser.add_argument(
         "--lungs",
@@ -57,15 +72,29 @@ def _run(options: argparse.Namespace) -> None:
         raise CorpusError(f"{options.out} exists; a bundle is immutable, name a new folder")
     from training import export, lungs, recipe  # noqa: PLC0415 - Keras is slow to import
 
-    settings = _settings(options.folder)
+    runs = [_settings(folder) for folder in options.folders]
+    _check_alike(options.folders, runs)
+    settings = runs[0]
     _check_preprocessing(settings.get("preprocessing"), options.lungs)
     network = settings.get("network", "resnet50")
-    weights = read_weights(options.folder)
+    architecture: ServedArchitecture = recipe.NETWORKS[network]
+    procedure, fit_seed = settings["procedure"], settings["seed"]
+    members = [read_weights(folder) for folder in options.folders]
+    weights = members[0]
+    if len(members) > 1:
+        architecture = Ensemble(members=len(members), of=recipe.NETWORKS[network])
+        weights = joined(members, recipe.HEADS)
+        seeds = ", ".join(str(run["seed"]) for run in runs)
+        procedure = (
+            f"{len(members)} networks, of the seeds {seeds}, each asked of the film and of its mirror image; "
+            f"their logits are averaged. Each: {procedure}"
+        )
+        fit_seed = None
     found = None
     if options.lungs:
         found = export.Lungs(layout=lungs.LAYOUT, weights=read_weights(options.lungs))
     fitted = export.Fitted(
-        architecture=recipe.NETWORKS[network],
+        architecture=architecture,
         weights=weights,
         size=settings["stages"][-1]["size"],
         mean=tuple(settings["mean"]),
@@ -80,8 +109,8 @@ def _run(options: argparse.Namespace) -> None:
         intended_use="Research use only",
         licence=options.licence,
         limitations=tuple(options.limitation),
-        procedure=settings["procedure"],
-        seed=settings["seed"],
+        procedure=procedure,
+        seed=fit_seed,
         held_out=f"fold {fold}, seed {seed}" if fold else "splits val and test",
     )
     films = read_corpus(options.manifest)
@@ -96,6 +125,19 @@ def _settings(folder: Path) -> dict[str, Any]:
     if missing := _NEEDED - settings.keys():
         raise CorpusError(f"{folder} is no run of cxr-train fit: its settings have no {min(missing)}")
     return settings
+
+
+def _check_alike(folders: Sequence[Path], runs: Sequence[Mapping[str, Any]]) -> None:
+    """See that runs which are to be asked together differ in their seed, and in nothing else that matters."""
+    first, *others = runs
+    for folder, other in zip(folders[1:], others, strict=True):
+        names = first.keys() | other.keys()
+        if different := {name for name in names - _OWN if first.get(name) != other.get(name)}:
+            raise CorpusError(
+                f"{folder} and {folders[0]} cannot be asked together: their {min(different)} differs"
+            )
+    if len({run["seed"] for run in runs}) < len(runs):
+        raise CorpusError("two of the runs have one seed: asked together they say nothing new")
 
 
 def _check_preprocessing(seen: str | None, lungs: Path | None) -> None:

@@ -72,7 +72,7 @@ class _EveryClassFound:
         cells = np.zeros((_CELLS, _CELLS), np.float32)
         cells[_CELLS // 2, _CELLS // 3] = 1
         maps = (
-            Saliency(head=s.head, label=s.label, cells=cells, first_centre=0.5, pitch=1 / _CELLS)
+            Saliency(head=s.head, label=s.label, cells=cells, first_centre=(0.5, 0.5), pitch=1 / _CELLS)
             for s in scores
         )
         return Analysis(
