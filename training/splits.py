@@ -133,7 +133,8 @@ def fold_parts(films: Sequence[M], fold: str, seed: int) -> dict[str, tuple[M, .
     Returns
     -------
     dict
-        ``test``: the fold. ``val``: as evenly drawn from the other films, by patient. ``train``: the rest.
+        ``test``: the fold. ``val``: as evenly drawn from the other films, by patient, half as many as a
+        fold. ``train``: the rest.
 
     Raises
     ------
