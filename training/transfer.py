@@ -163,6 +163,8 @@ def read_start(path: Path, architecture: AnyArchitecture) -> Start:
 def _of_bundle(path: Path, trunk: AnyArchitecture) -> Start:
     bundle = load_bundle(path)
     manifest = bundle.manifest
+    if manifest.network.members:
+        raise StartError(f"{path} holds {manifest.network.members} networks; a fit starts from one alone")
     weights = {name: array.astype(np.float32) for name, array in bundle.weights.items()}
     heads = {head for head, _ in manifest.architecture.heads}
     trunk_only = {name: array for name, array in weights.items() if name.partition("/")[0] not in heads}

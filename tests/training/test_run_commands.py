@@ -247,6 +247,8 @@ def test_runs_of_several_seeds_become_one_bundle(fitted, packed, corpus, lungs, 
             name = "conv1_conv/kernel"
             np.testing.assert_allclose(bundle.weights[f"m{number}_{name}"], written[name], atol=1e-2)
     assert run("evaluate", "--bundle", out, "--manifest", corpus) == 0
+    with pytest.raises(StartError, match="holds 2 networks; a fit starts from one"):
+        read_start(out, ARCHITECTURE)
 
 
 def test_only_runs_that_differ_in_their_seed_are_asked_together(
