@@ -117,7 +117,7 @@ def notes(explanation: Explanation) -> Iterator[str]:
         )
         yield (
             f"Where {name} leads, the maps of two patients correlate by {figure.value:.2f} "
-            f"({figure.low:.2f}-{figure.high:.2f}, {one.images} films): they {says}."
+            f"({figure.low:.2f}-{figure.high:.2f}, {one.images} films): {says}."
         )
     for view, occluded in explanation.views.items():
         if occluded.without_lungs:
