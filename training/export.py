@@ -152,9 +152,9 @@ def export(
     Every score comes from the engine that serves, with the float16 weights. Temperatures and thresholds are
     chosen on ``parts["val"]``; figures are those of ``parts["test"]``, beside trivial baselines fitted on
     ``parts["train"]``. Claims are decided on val and test together: no weight was chosen on val, and an AUROC
-    does not depend on thresholds. Where out-of-fold scores of a cross-validation by the same recipe are given
-    as `crossval`, baselines among them, their figures stand beside, and the claims are theirs: they speak of
-    several times as many films.
+    does not depend on thresholds. Where out-of-fold scores of a cross-validation, baselines among them, are
+    given as `crossval`, their figures stand beside, and the claims are theirs: they speak of several times
+    as many films. It must go by the same recipe, or a limitation say what was shorter.
 
     Raises
     ------
@@ -216,11 +216,11 @@ def export(
 
 
 def _network(architecture: ServedArchitecture) -> Network:
-    if isinstance(architecture, Ensemble):
-        return _network(architecture.of).model_copy(update={"members": architecture.members})
-    if isinstance(architecture, EfficientNetLite0):
-        return Network(layout="efficientnet-lite0")
-    return Network(layout="resnet-v1", stages=architecture.stages, width=architecture.width)
+    members = architecture.members if isinstance(architecture, Ensemble) else None
+    each = architecture.of if isinstance(architecture, Ensemble) else architecture
+    if isinstance(each, EfficientNetLite0):
+        return Network(layout="efficientnet-lite0", members=members)
+    return Network(layout="resnet-v1", stages=each.stages, width=each.width, members=members)
 
 
 def _check_crossval(crossval: ScoreTable) -> None:

@@ -119,8 +119,8 @@ def read_start(path: Path, architecture: AnyArchitecture) -> Start:
     Parameters
     ----------
     path : Path
-        The folder of a bundle; or that of a run of ``cxr-train pretrain``; or an ``.h5`` file of
-        Keras 1 or 2, whole model or weights alone: ResNet50 of
+        The folder of a bundle of one network; or that of a run of ``cxr-train pretrain``; or an ``.h5`` file
+        of Keras 1 or 2, whole model or weights alone: ResNet50 of
         DeepCOVID-XR (https://github.com/IVPLatNU/DeepCovidXR, ``covid_models/Resnet_model.py``), ending in
         ``Dense(1, activation="sigmoid", name="last")``, or Keras' own for ImageNet, with or without its top.
     architecture : Architecture or EfficientNetLite0
@@ -164,7 +164,7 @@ def _of_bundle(path: Path, trunk: AnyArchitecture) -> Start:
     bundle = load_bundle(path)
     manifest = bundle.manifest
     if manifest.network.members:
-        raise StartError(f"{path} holds {manifest.network.members} networks; a fit starts from one alone")
+        raise StartError(f"{path} holds {manifest.network.members} networks; a fit starts from one")
     weights = {name: array.astype(np.float32) for name, array in bundle.weights.items()}
     heads = {head for head, _ in manifest.architecture.heads}
     trunk_only = {name: array for name, array in weights.items() if name.partition("/")[0] not in heads}

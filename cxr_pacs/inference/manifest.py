@@ -82,7 +82,7 @@ class Network(_Part):
     layout: Literal["resnet-v1", "efficientnet-lite0"]
     stages: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(max_length=5)] = ()
     width: Annotated[int, Field(ge=1, le=512)] | None = None
-    members: Annotated[int, Field(ge=1, le=16)] | None = None
+    members: Annotated[int, Field(ge=2, le=16)] | None = None
 
     @model_validator(mode="after")
     def _shape_where_it_varies(self) -> Self:
@@ -315,8 +315,8 @@ class Manifest(_Part):
             raise ValueError("preprocessing.identifier: the input is smaller than one feature cell")
         if size % stride and (self.network.layout == "efficientnet-lite0" or self.network.members):
             raise ValueError(
-                f"preprocessing.identifier: {stride} must divide the side, as for every ensemble and for "
-                "efficientnet-lite0"
+                f"preprocessing.identifier: {stride} must divide the side, for efficientnet-lite0 and "
+                "wherever several networks are asked together"
             )
         return self
 

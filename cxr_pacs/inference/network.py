@@ -60,9 +60,9 @@ def build_network(
     offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
     x = layers.Rescaling(scale, offset, name="scaled")(x)
     if isinstance(architecture, Ensemble):
-        members = range(1, architecture.members + 1)
-        both = [_both_ways(x, _network_of(architecture.of, normalisation, member(n))) for n in members]
-        x = keras.ops.concatenate(both, axis=-1)
+        names = [member(number) for number in range(1, architecture.members + 1)]
+        features = [_both_ways(x, architecture.of, normalisation, name) for name in names]
+        x = keras.ops.concatenate(features, axis=-1)
     else:
         x = _trunk(x, architecture, normalisation)
     features = layers.Activation("linear", dtype="float32", name=FEATURES)(x)
@@ -73,15 +73,12 @@ def build_network(
     return keras.Model(pixels, outputs)
 
 
-def _network_of(
-    architecture: AnyArchitecture, normalisation: type[keras.layers.BatchNormalization], name: str
-) -> keras.Model:
+def _both_ways(
+    x: Any, architecture: AnyArchitecture, normalisation: type[keras.layers.BatchNormalization], name: str
+) -> Any:
+    """Append a trunk as a layer: mean features of films and of their mirror images, mirrored back."""
     scaled = keras.Input((None, None, 3))
-    return keras.Model(scaled, _trunk(scaled, architecture, normalisation), name=name)
-
-
-def _both_ways(x: Any, trunk: keras.Model) -> Any:
-    """Mean of the features of films and of those of their mirror images, mirrored back."""
+    trunk = keras.Model(scaled, _trunk(scaled, architecture, normalisation), name=name)
     mirrored = keras.ops.flip(trunk(keras.ops.flip(x, axis=2)), axis=2)
     return (trunk(x) + mirrored) / 2
 

@@ -108,7 +108,7 @@ REFUSALS = [
     ("stages = [1, 1, 1, 1]", "stages = []", "network"),
     ("stages = [1, 1, 1, 1]", "stages = [1, 0]", "network.stages.1"),
     ("width = 2", "width = 0", "network.width"),
-    ("width = 2", "width = 2\nmembers = 0", "network.members"),
+    ("width = 2", "width = 2\nmembers = 1", "network.members"),
     ("squash-area-64", "letterbox-64", "preprocessing.identifier"),
     ("squash-area-64", "squash-area-16", "preprocessing.identifier"),
     ("mean = [0.0, 0.0, 0.0]", "mean = [0.0]", "preprocessing.mean"),
@@ -250,17 +250,18 @@ def test_a_path_without_a_bundle_is_named_whole(tmp_path, monkeypatch, written):
 
 
 @pytest.mark.parametrize(
-    ("name", "layout"),
+    ("name", "layout", "members"),
     [
-        ("covid-pneumonia-resnet50", "resnet-v1"),
-        ("covid-pneumonia-efficientnet-lite0", "efficientnet-lite0"),
+        ("covid-pneumonia-resnet50", "resnet-v1", None),
+        ("covid-pneumonia-efficientnet-lite0", "efficientnet-lite0", 4),
     ],
 )
-def test_each_shipped_bundle_is_whole_and_states_its_figures(name, layout):
+def test_each_shipped_bundle_is_whole_and_states_its_figures(name, layout, members):
     bundle = load_bundle(bundled(name))
     manifest = bundle.manifest
     assert (manifest.name, manifest.network.layout) == (name, layout)
     assert manifest.network.stages in {(), (3, 4, 6, 3)}
+    assert manifest.network.members == members
     assert [(head.name, len(head.labels)) for head in manifest.heads] == [("binary", 2), ("multiclass", 3)]
     stated = {(metric.head, metric.films, metric.name) for metric in manifest.metrics}
     for head in ("binary", "multiclass"):

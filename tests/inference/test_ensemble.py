@@ -85,9 +85,9 @@ def test_the_side_of_its_input_is_whole_cells(tmp_path):
     path = write_toy_bundle(tmp_path) / "bundle.toml"
     text = path.read_text()
     assert "squash-area-64" in text
-    path.write_text(text.replace("width = 2", "width = 2\nmembers = 1").replace("area-64", "area-80"))
+    path.write_text(text.replace("width = 2", "width = 2\nmembers = 2").replace("area-64", "area-80"))
     with pytest.raises(BundleError, match=r"preprocessing.identifier: 32 must divide the side"):
         load_bundle(tmp_path)
-    path.write_text(text.replace("width = 2", "width = 2\nmembers = 1"))
+    path.write_text(text.replace("width = 2", "width = 2\nmembers = 2"))
     with pytest.raises(BundleError, match=r"weight m1_conv1_conv/kernel is missing"):
         load_bundle(tmp_path)

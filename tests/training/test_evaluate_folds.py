@@ -84,14 +84,20 @@ def test_fewer_patients_than_folds_are_refused(count):
 
 
 def test_the_turns_of_a_cross_validation_judge_every_film_once():
-    films = films_of([(label, source, 2) for label in LABELS for source in SOURCES for _ in range(8)])
+    films = films_of([(label, source, 2) for label in LABELS for source in SOURCES for _ in range(16)])
     turns = [fold_parts(films, f"{number}/4", 7) for number in range(1, 5)]
     assert Counter(f.file for turn in turns for f in turn["test"]) == Counter(f.file for f in films)
     for turn in turns:
         patients = [{f.patient for f in turn[split]} for split in ("train", "val", "test")]
-        assert sum(map(len, patients)) == len(set.union(*patients)) == 48
-        assert min(map(len, patients)) >= 6
+        assert sum(map(len, patients)) == len(set.union(*patients)) == 96
+        assert len(patients[1]) == pytest.approx(72 / 8, abs=3), "an eighth of those who are not judged"
         assert {(f.label, f.source) for f in turn["val"]} == {(f.label, f.source) for f in films}
+
+
+def test_a_fold_without_a_validation_part_is_refused():
+    films = films_of([("normal", "here", 1)] * 8)
+    with pytest.raises(CorpusError, match="7 patients beside fold 1/5 are too few: it takes 10"):
+        fold_parts(films, "1/5", 0)
 
 
 @pytest.mark.parametrize("fold", ["0/5", "6/5", "5", "a/b", "", "-1/5"])

@@ -259,7 +259,29 @@ def test_only_runs_that_differ_in_their_seed_are_asked_together(
     longer = tmp_path / "longer"
     assert run("fit", "--packed", packed, "--run", longer, "--seed", "5", "--effort", "2") == 0
     assert "their procedure differs" in refused(capsys, *arguments, "--run", fitted, longer)
+    settings = json.loads((fitted / "settings.json").read_text())
+    for name, other in (("films", "0" * 64), ("fold", "1/2"), ("network", "efficientnet-lite0")):
+        (longer / "settings.json").write_text(json.dumps(settings | {"seed": 5, name: other}))
+        assert f"their {name} differs" in refused(capsys, *arguments, "--run", fitted, longer)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_fold_becomes_a_bundle_as_it_was_parted(packed, corpus, lungs, tmp_path, capsys):
+    runs = [tmp_path / "one", tmp_path / "two"]
+    for seed, folder in enumerate(runs):
+        fold = ("--fold", "1/2", "--seed", seed)
+        assert run("fit", "--packed", packed, "--run", folder, *fold) == 0
+    out = tmp_path / "out"
+    arguments = ("export", "--manifest", corpus, "--lungs", lungs, *NAMED, "--run", *runs, "--out", out)
+    assert run(*arguments) == 0
+    assert load_bundle(out).manifest.training.held_out == "fold 1/2, seed 0"
+    assert run("evaluate", "--bundle", out, "--manifest", corpus, "--fold", "1/2") == 0
+    for folder in runs:  # as an older version wrote them
+        settings = json.loads((folder / "settings.json").read_text())
+        del settings["fitted_to"]
+        (folder / "settings.json").write_text(json.dumps(settings))
+    capsys.readouterr()
+    assert "an older version parted folds otherwise" in refused(capsys, *arguments[:-1], tmp_path / "again")
 
 
 def test_what_is_no_run_is_not_exported(pretrained, corpus, lungs, tmp_path, capsys):

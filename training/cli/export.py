@@ -18,11 +18,10 @@ from training.splits import fold_parts, split_by_patient
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cxr_pacs.inference.ensemble import ServedArchitecture
-
 __all__ = ["add"]
 
-_OWN = {"packed", "seed", "versions"}
+# What may differ: where the packed films lay, the seed, the versions; and what follows from films and fold.
+_OWN = {"packed", "seed", "versions", "fitted_to"}
 _NEEDED = {"stages", "mean", "deviation", "procedure", "seed", "fold", "fold_seed"}
 
 
@@ -77,25 +76,15 @@ def _run(options: argparse.Namespace) -> None:
     settings = runs[0]
     _check_preprocessing(settings.get("preprocessing"), options.lungs)
     network = settings.get("network", "resnet50")
-    architecture: ServedArchitecture = recipe.NETWORKS[network]
-    procedure, fit_seed = settings["procedure"], settings["seed"]
     members = [read_weights(folder) for folder in options.folders]
-    weights = members[0]
-    if len(members) > 1:
-        architecture = Ensemble(members=len(members), of=recipe.NETWORKS[network])
-        weights = joined(members, recipe.HEADS)
-        seeds = ", ".join(str(run["seed"]) for run in runs)
-        procedure = (
-            f"{len(members)} networks, of the seeds {seeds}, each asked of the film and of its mirror image; "
-            f"their logits are averaged. Each: {procedure}"
-        )
-        fit_seed = None
+    each = recipe.NETWORKS[network]
+    several = len(members) > 1
     found = None
     if options.lungs:
         found = export.Lungs(layout=lungs.LAYOUT, weights=read_weights(options.lungs))
     fitted = export.Fitted(
-        architecture=architecture,
-        weights=weights,
+        architecture=Ensemble(members=len(members), of=each) if several else each,
+        weights=joined(members, recipe.HEADS) if several else members[0],
         size=settings["stages"][-1]["size"],
         mean=tuple(settings["mean"]),
         deviation=tuple(settings["deviation"]),
@@ -109,12 +98,17 @@ def _run(options: argparse.Namespace) -> None:
         intended_use="Research use only",
         licence=options.licence,
         limitations=tuple(options.limitation),
-        procedure=procedure,
-        seed=fit_seed,
+        procedure=_procedure_of_several(runs) if several else settings["procedure"],
+        seed=None if several else settings["seed"],
         held_out=f"fold {fold}, seed {seed}" if fold else "splits val and test",
     )
     films = read_corpus(options.manifest)
     parts = fold_parts(films, fold, seed) if fold else split_by_patient(films)
+    if fold and settings.get("fitted_to") != len(parts["train"]):
+        raise CorpusError(
+            f"the run was not fitted to the {len(parts['train'])} films that fold {fold} leaves: the "
+            "manifest has changed, or an older version parted folds otherwise; fit it anew"
+        )
     crossval = pool([read_table(path) for path in options.crossval]) if options.crossval else None
     bundle = export.export(fitted, parts, release, options.out, crossval)
     print(f"{options.out}: SHA-256 {bundle.identity.digest}, {len(bundle.manifest.claims)} claims")
@@ -125,6 +119,14 @@ def _settings(folder: Path) -> dict[str, Any]:
     if missing := _NEEDED - settings.keys():
         raise CorpusError(f"{folder} is no run of cxr-train fit: its settings have no {min(missing)}")
     return settings
+
+
+def _procedure_of_several(runs: Sequence[Mapping[str, Any]]) -> str:
+    seeds = ", ".join(str(run["seed"]) for run in runs)
+    return (
+        f"{len(runs)} networks, of the seeds {seeds}, each asked of the film and of its mirror image; their "
+        f"logits are averaged. Each: {runs[0]['procedure']}"
+    )
 
 
 def _check_alike(folders: Sequence[Path], runs: Sequence[Mapping[str, Any]]) -> None:

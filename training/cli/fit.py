@@ -42,9 +42,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--start",
         type=Path,
         metavar="PATH",
-        help="weights to start from: DeepCOVID-XR's or Keras' ResNet50 (.h5), or a bundle's folder; thawed "
-        "in stages. EfficientNet-Lite0 starts from its weights for ImageNet (.pth), by default those of the "
-        "extra `photographs`, or from a bundle",
+        help="weights to start from: DeepCOVID-XR's or Keras' ResNet50 (.h5), or the folder of a bundle of "
+        "one network; thawed in stages. EfficientNet-Lite0 starts from its weights for ImageNet (.pth), by "
+        "default those of the extra `photographs`, or from a bundle",
     )
     parser.add_argument(
         "--network",
@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> None:
     packed = read_packed(options.packed)
     films = _films(packed, options)
     plan, remark = _plan(options)
-    settings = _settings(plan, packed, options, remark)
+    settings = _settings(plan, packed, options, remark) | {"fitted_to": len(films)}
     task = None
     if options.teacher:
         from training.distillation import Distillation  # noqa: PLC0415
