@@ -96,7 +96,7 @@ def test_the_turns_of_a_cross_validation_judge_every_film_once():
 
 def test_a_fold_without_a_validation_part_is_refused():
     films = films_of([("normal", "here", 1)] * 8)
-    with pytest.raises(CorpusError, match="7 patients beside fold 1/5 are too few: it takes 10"):
+    with pytest.raises(CorpusError, match="6 patients beside fold 1/5 are too few: it takes 10"):
         fold_parts(films, "1/5", 0)
 
 
