@@ -90,6 +90,7 @@ def test_the_turns_of_a_cross_validation_judge_every_film_once():
     for turn in turns:
         patients = [{f.patient for f in turn[split]} for split in ("train", "val", "test")]
         assert sum(map(len, patients)) == len(set.union(*patients)) == 96
+        assert min(map(len, patients)) >= 6
         assert len(patients[1]) == pytest.approx(72 / 8, abs=3), "an eighth of those who are not judged"
         assert {(f.label, f.source) for f in turn["val"]} == {(f.label, f.source) for f in films}
 
