@@ -94,7 +94,12 @@ def test_a_teacher_of_other_films_is_refused(packed, tmp_path, capsys):
         assert cli.main([*fit("one", "--fold", "1/3")]) == 0
         capsys.readouterr()
         line = refused(capsys, *fit("two", "--teacher", str(tmp_path / "one")))
+        settings = read_settings(tmp_path / "one")
+        del settings["fitted_to"]  # as in a run of an older version, which parted folds otherwise
+        (tmp_path / "one" / "settings.json").write_text(json.dumps(settings))
+        older = refused(capsys, *fit("two", "--fold", "1/3", "--teacher", str(tmp_path / "one")))
     assert line == f"cxr-train: the teacher {tmp_path / 'one'} was fitted to other films: its fold differs"
+    assert older.endswith(f"{tmp_path / 'one'} is of a version that parted folds otherwise; fit it anew")
     assert not (tmp_path / "two").exists()
 
 

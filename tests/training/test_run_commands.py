@@ -255,7 +255,8 @@ def test_only_runs_that_differ_in_their_seed_are_asked_together(
     fitted, packed, corpus, lungs, tmp_path, capsys
 ):
     arguments = ("export", "--manifest", corpus, "--lungs", lungs, *NAMED, "--out", tmp_path / "out")
-    assert "have one seed" in refused(capsys, *arguments, "--run", fitted, fitted)
+    line = refused(capsys, *arguments, "--run", fitted, fitted)
+    assert f"{fitted} and {fitted} have one seed" in line
     longer = tmp_path / "longer"
     assert run("fit", "--packed", packed, "--run", longer, "--seed", "5", "--effort", "2") == 0
     assert "their procedure differs" in refused(capsys, *arguments, "--run", fitted, longer)

@@ -138,8 +138,10 @@ def _check_alike(folders: Sequence[Path], runs: Sequence[Mapping[str, Any]]) -> 
             raise CorpusError(
                 f"{folder} and {folders[0]} cannot be asked together: their {min(different)} differs"
             )
-    if len({run["seed"] for run in runs}) < len(runs):
-        raise CorpusError("two of the runs have one seed: asked together they say nothing new")
+    of_seed: dict[int, Path] = {}
+    for folder, run in zip(folders, runs, strict=True):
+        if (same := of_seed.setdefault(run["seed"], folder)) is not folder:
+            raise CorpusError(f"{folder} and {same} have one seed: asked together they say nothing new")
 
 
 def _check_preprocessing(seen: str | None, lungs: Path | None) -> None:

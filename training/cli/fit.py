@@ -143,6 +143,8 @@ def _teacher(path: Path, settings: dict[str, Any]) -> Teacher:
         raise CorpusError(f"{path} is no run of cxr-train fit: its settings have no {min(missing)}")
     if other := [name for name in _SAME if fitted[name] != settings[name]]:
         raise CorpusError(f"the teacher {path} was fitted to other films: its {other[0]} differs")
+    if settings["fold"] and fitted.get("fitted_to") != settings["fitted_to"]:
+        raise CorpusError(f"the teacher {path} is of a version that parted folds otherwise; fit it anew")
     start = fitted.get("start")
     if settings["fold"] and start and Path(start).suffix not in {".h5", ".pth"}:
         raise CorpusError(f"the teacher {path} started from {start}, which may have seen films of this fold")
