@@ -74,7 +74,7 @@ def _configure_logging() -> None:
     logging.getLogger("dbos").addHandler(logging.NullHandler())
     for library in ("dbos", "sqlalchemy.pool.impl.QueuePool"):
         logging.getLogger(library).addFilter(Sparing())
-    # These libraries quote data elements, and with them patient identity, in what they log and warn.
-    for library in ("pydicom", "pynetdicom", "highdicom"):
+    # These libraries quote data elements or paths, and with them patient identity, in what they log and warn.
+    for library in ("pydicom", "pynetdicom", "highdicom", "watchdog"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", module=rf"{library}(\..*)?")

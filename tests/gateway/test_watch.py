@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+import warnings
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from cxr_pacs.gateway.standing import standing
 from cxr_pacs.gateway.tables import watched_file
 from cxr_pacs.gateway.watch import FolderWatch, watch_standings
 from cxr_pacs.gateway.watch.file_intake import FileIntake, Outcome
+from cxr_pacs.gateway.watch.noticing import Notices
 from cxr_pacs.gateway.watch.record import Record
 from cxr_pacs.gateway.watch.tree import FileState, Tree
 from cxr_pacs.gateway.watermark import disk_usage
@@ -244,6 +246,31 @@ def test_bad_files_have_a_reason_each_and_nothing_tells_a_name(site, caplog, cap
     assert len(said.splitlines()) == 5
     assert "r\\xf6ntgen: It is nothing for this gateway: It is not a DICOM file." in said
     assert "Doe_John.dcm" not in said
+
+
+def test_the_library_that_hears_of_folders_names_none(tmp_path, monkeypatch):
+    """It warns of a folder that it meets twice: made in another one while that is walked through."""
+    walk, walked = os.walk, []
+
+    def make_one_and_walk(top, **keys):
+        walked.append(Path(os.fsdecode(top)))
+        if walked[-1].name == "DOE^JANE":
+            (walked[-1] / "2024").mkdir(exist_ok=True)
+        return walk(top, **keys)
+
+    monkeypatch.setattr(os, "walk", make_one_and_walk)
+    notices, heard = Notices(tmp_path, threading.Event()), set()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert main(["status", "--config", "none"]) == 2  # as every command, it sets what is logged
+        notices.attach()
+        (tmp_path / "DOE^JANE").mkdir()
+        eventually(lambda: tmp_path / "DOE^JANE/2024" in walked)
+        (tmp_path / "last").touch()
+        eventually(lambda: heard.update(notices.take()) or str(tmp_path / "last") in heard)
+        notices.detach()
+    assert str(tmp_path / "DOE^JANE/2024") in heard
+    assert [str(one.message) for one in warned] == []
 
 
 def test_what_a_dicomdir_names_is_told_until_it_is_there(site, capsys, tmp_path):
