@@ -74,7 +74,9 @@ def _configure_logging() -> None:
     logging.getLogger("dbos").addHandler(logging.NullHandler())
     for library in ("dbos", "sqlalchemy.pool.impl.QueuePool"):
         logging.getLogger(library).addFilter(Sparing())
-    # These libraries quote data elements or paths, and with them patient identity, in what they log and warn.
-    for library in ("pydicom", "pynetdicom", "highdicom", "watchdog"):
+    # These libraries quote data elements, and with them patient identity, in what they log and warn.
+    for library in ("pydicom", "pynetdicom", "highdicom"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", module=rf"{library}(\..*)?")
+    # This one quotes the names of folders, but only in what it warns; its log tells when events were lost.
+    warnings.filterwarnings("ignore", module=r"watchdog(\..*)?")

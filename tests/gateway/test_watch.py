@@ -271,6 +271,8 @@ def test_the_library_that_hears_of_folders_names_none(tmp_path, monkeypatch):
         notices.detach()
     assert str(tmp_path / "DOE^JANE/2024") in heard
     assert [str(one.message) for one in warned] == []
+    log = logging.getLogger("watchdog.observers.inotify_c")
+    assert log.isEnabledFor(logging.WARNING)  # as when events were lost
 
 
 def test_what_a_dicomdir_names_is_told_until_it_is_there(site, capsys, tmp_path):
